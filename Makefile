@@ -1,0 +1,53 @@
+GO ?= go
+CACHE := $(or $(TELLTALE_CACHE),$(HOME)/.cache/telltale)
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+LDFLAGS := -s -w -X github.com/telltale-iot/telltale/internal/command.version=$(VERSION)
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+GOLANGCI_VERSION := v2.15.0
+FUZZTIME ?= 10s
+
+.PHONY: help build demo test lint fuzz pi integration bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## the three programs, in bin/
+	$(BUILD) -o bin/ ./agent/cmd/telltale-agent ./ingest/cmd/telltale-ingest ./simulator/cmd/telltale-simulator
+
+demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --for 60s"
+	bin/telltale-simulator lab $(ARGS)
+
+test: ## everything that needs only Go, with the race detector
+	$(GO) vet ./...
+	$(GO) test -race ./...
+
+lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## format, import directions, common mistakes
+	$< run ./...
+
+$(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(CACHE)/bin/golangci-lint $@
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; $(GO) list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | while read -r target; do \
+	    echo "$$target in $$dir"; \
+	    (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); \
+	  done; \
+	done
+
+pi: ## static agents for the Raspberry Pi: arm64, armv7, armv6
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
+	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
+	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
+
+integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
+	deploy/local/install
+	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
+
+bench: build ## the figures: the bridge on real servers, the agent's footprint
+	deploy/local/install
+	$(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench . -benchtime 1x ./simulator/e2e
+
+clean: ## what the targets above made
+	rm -rf bin .cache
