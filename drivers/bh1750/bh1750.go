@@ -1,0 +1,194 @@
+package bh1750
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"periph.io/x/conn/v3/i2c"
+
+	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/light"
+)
+
+// DefaultAddress is the I2C address with ADDR low. It is 0x5C with ADDR high
+// (page 10).
+const DefaultAddress uint16 = 0x23
+
+// Mode is a measurement mode (pages 2 and 5).
+type Mode uint8
+
+// The modes.
+const (
+	HighResolution  Mode = iota // 1 lx, 120 ms
+	HighResolution2             // 0.5 lx, 120 ms, half the range
+	LowResolution               // 4 lx, 16 ms
+)
+
+// String returns the mode's name.
+func (m Mode) String() string {
+	switch m {
+	case HighResolution:
+		return "HighResolution"
+	case HighResolution2:
+		return "HighResolution2"
+	case LowResolution:
+		return "LowResolution"
+	default:
+		return fmt.Sprintf("Mode(%d)", uint8(m))
+	}
+}
+
+// Commands (page 5).
+const (
+	powerOn             = 0b0000_0001
+	oneTimeHigh         = 0b0010_0000
+	oneTimeHigh2        = 0b0010_0001
+	oneTimeLow          = 0b0010_0011
+	measurementTimeHigh = 0b0100_0 << 3 // and bits 7 to 5 of MTreg
+	measurementTimeLow  = 0b011 << 5    // and bits 4 to 0
+)
+
+// The measurement time register, MTreg (page 11).
+const (
+	DefaultMeasurementTime uint8 = 69
+	MinMeasurementTime     uint8 = 31
+	MaxMeasurementTime     uint8 = 254
+)
+
+// The greatest time of a measurement at the default measurement time (page 2).
+const (
+	highTime = 180 * time.Millisecond
+	lowTime  = 24 * time.Millisecond
+)
+
+// saturated is the greatest count.
+const saturated = 0xFFFF
+
+// ErrSaturated means that there is more light than the settings can measure. It
+// is a drivers.ErrOutOfRange.
+var ErrSaturated = fmt.Errorf("saturated: illuminance %w", drivers.ErrOutOfRange)
+
+// Options of a [Dev]. The zero value measures with 1 lx resolution at
+// [DefaultAddress].
+type Options struct {
+	Address uint16 // 0x23 or 0x5C; 0 is DefaultAddress
+	Mode    Mode
+
+	// MeasurementTime is the chip's sensitivity and, in proportion, its
+	// time: from MinMeasurementTime to MaxMeasurementTime. 0 is
+	// DefaultMeasurementTime.
+	MeasurementTime uint8
+
+	// Sleep waits for d or until ctx ends, and then returns its error. Nil
+	// is drivers.Sleep.
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// Dev is one chip. It is not for concurrent use.
+type Dev struct {
+	dev   i2c.Dev
+	opts  Options
+	sleep func(context.Context, time.Duration) error
+}
+
+// New returns the chip at an address of bus. It does no I/O: a chip that is
+// absent is an error of each reading. The error is a drivers.ErrOptions.
+func New(bus i2c.Bus, opts Options) (*Dev, error) {
+	if opts.Address == 0 {
+		opts.Address = DefaultAddress
+	}
+	if opts.MeasurementTime == 0 {
+		opts.MeasurementTime = DefaultMeasurementTime
+	}
+	if opts.Sleep == nil {
+		opts.Sleep = drivers.Sleep
+	}
+	switch {
+	case bus == nil:
+		return nil, fmt.Errorf("bh1750: %w: no bus", drivers.ErrOptions)
+	case opts.Address != 0x23 && opts.Address != 0x5C:
+		return nil, fmt.Errorf("bh1750: %w: address %#x: want 0x23 or 0x5c", drivers.ErrOptions, opts.Address)
+	case opts.Mode > LowResolution:
+		return nil, fmt.Errorf("bh1750: %w: unknown mode %v", drivers.ErrOptions, opts.Mode)
+	case opts.MeasurementTime < MinMeasurementTime || opts.MeasurementTime > MaxMeasurementTime:
+		return nil, fmt.Errorf("bh1750: %w: measurement time %d: want %d to %d",
+			drivers.ErrOptions, opts.MeasurementTime, MinMeasurementTime, MaxMeasurementTime)
+	}
+	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, opts: opts, sleep: opts.Sleep}, nil
+}
+
+// String returns the chip's name and address.
+func (d *Dev) String() string { return fmt.Sprintf("BH1750 at %#x", d.dev.Addr) }
+
+// Sense measures once. The result's resolution is one count, as the package
+// comment has it. It takes the longest time of the measurement, or until ctx
+// ends.
+//
+// The error wraps that of the bus or of ctx, or is [ErrSaturated].
+func (d *Dev) Sense(ctx context.Context) (light.Illuminance, error) {
+	count, err := d.measure(ctx)
+	if err == nil && count == saturated {
+		err = ErrSaturated
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%v: %w", d, err)
+	}
+	return d.illuminance(count), nil
+}
+
+func (d *Dev) measure(ctx context.Context) (uint16, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	command, longest := d.measurement()
+	mt := d.opts.MeasurementTime
+	for _, c := range []struct {
+		what string
+		code byte
+	}{
+		{"power on", powerOn},
+		{"set measurement time", measurementTimeHigh | mt>>5},
+		{"set measurement time", measurementTimeLow | mt&0b11111},
+		{"start", command},
+	} {
+		if err := d.dev.Tx([]byte{c.code}, nil); err != nil {
+			return 0, fmt.Errorf("%s: %w", c.what, err)
+		}
+	}
+	if err := d.sleep(ctx, longest); err != nil {
+		return 0, err
+	}
+	var b [2]byte
+	if err := d.dev.Tx(nil, b[:]); err != nil {
+		return 0, fmt.Errorf("read result: %w", err)
+	}
+	return binary.BigEndian.Uint16(b[:]), nil
+}
+
+// measurement returns the command of one measurement and the greatest time that
+// it takes, which is proportional to MTreg (page 11).
+func (d *Dev) measurement() (command byte, longest time.Duration) {
+	switch d.opts.Mode {
+	case HighResolution2:
+		command, longest = oneTimeHigh2, highTime
+	case LowResolution:
+		command, longest = oneTimeLow, lowTime
+	default:
+		command, longest = oneTimeHigh, highTime
+	}
+	const unit = time.Duration(DefaultMeasurementTime)
+	return command, (longest*time.Duration(d.opts.MeasurementTime) + unit - 1) / unit
+}
+
+// illuminance returns count / 1.2 x 69 / MTreg lux, half of it in the second
+// high resolution mode (page 11), rounded to the nearest micro-lux.
+func (d *Dev) illuminance(count uint16) light.Illuminance {
+	const perCount = 57_500_000 * light.MicroLux // 69 / 1.2
+	divisor := light.Illuminance(d.opts.MeasurementTime)
+	if d.opts.Mode == HighResolution2 {
+		divisor *= 2
+	}
+	return (light.Illuminance(count)*perCount + divisor/2) / divisor
+}
