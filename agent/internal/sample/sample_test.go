@@ -1,0 +1,415 @@
+package sample
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// senseFunc is a Chip.
+type senseFunc func(ctx context.Context, p *telemetry.Payload) error
+
+func (f senseFunc) Sense(ctx context.Context, p *telemetry.Payload) error { return f(ctx, p) }
+
+// steady returns a Chip that takes the time d and measures v of m.
+func steady(m telemetry.Measure, v telemetry.Micro, d time.Duration) Chip {
+	return senseFunc(func(ctx context.Context, p *telemetry.Payload) error {
+		time.Sleep(d) // fake time: every test that uses it runs in a bubble
+		p.Set(m, v)
+		return nil
+	})
+}
+
+// record is an Append that keeps copies.
+type record struct {
+	mu     sync.Mutex
+	frames []telemetry.Frame
+}
+
+func (r *record) append(f *telemetry.Frame) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frames = append(r.frames, *f)
+	return nil
+}
+
+func (r *record) of(id string) (frames []telemetry.Frame) {
+	for _, f := range r.frames {
+		if f.ID == id {
+			frames = append(frames, f)
+		}
+	}
+	return frames
+}
+
+func newSampler(t *testing.T, o Options) *Sampler {
+	t.Helper()
+	if o.Refusal == nil {
+		o.Refusal = func(error) string { return "io" }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// runFor runs s for d of fake time.
+func runFor(t *testing.T, s *Sampler, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+}
+
+func thermometer(id string, interval time.Duration, chip Chip) Sensor {
+	return Sensor{ID: id, Interval: interval, Sources: []Source{
+		{Name: id + "/t", Measures: []telemetry.Measure{telemetry.Temperature}, Chip: chip},
+	}}
+}
+
+func TestScheduleDoesNotDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		const day = 24 * time.Hour
+		next, drift := int64(0), time.Duration(0)
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 137*time.Millisecond))},
+			Append: func(f *telemetry.Frame) error {
+				if want := start.UnixMilli() + 1000*next; f.Timestamp != want {
+					drift = max(drift, time.Duration(f.Timestamp-want)*time.Millisecond)
+				}
+				next++
+				return nil
+			},
+		})
+		runFor(t, s, day)
+		if drift != 0 || next != int64(day/time.Second) {
+			t.Errorf("%d readings, off by up to %v; want %d, none off", next, drift, day/time.Second)
+		}
+		if st := s.Stats(); st.Missed != 0 || st.Sampled != uint64(next) {
+			t.Errorf("stats %+v, want none missed of %d", st, next)
+		}
+	})
+}
+
+func TestMissedTicksAreCountedNotCaughtUpWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var at []time.Duration
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
+			Append: func(f *telemetry.Frame) error {
+				at = append(at, time.UnixMilli(f.Timestamp).Sub(start))
+				if len(at) == 3 {
+					time.Sleep(3500 * time.Millisecond) // a disk that stalls
+				}
+				return nil
+			},
+		})
+		runFor(t, s, 8500*time.Millisecond)
+		want := []time.Duration{0, 1e9, 2e9, 6e9, 7e9, 8e9}
+		if diff := cmp.Diff(want, at); diff != "" {
+			t.Errorf("sampled at (-want +got):\n%s", diff)
+		}
+		if st := s.Stats(); st.Missed != 3 {
+			t.Errorf("missed %d, want 3", st.Missed)
+		}
+	})
+}
+
+func TestHungChipDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		release := make(chan struct{})
+		hung := senseFunc(func(_ context.Context, p *telemetry.Payload) error {
+			if time.Since(start) < 2*time.Second { // the readings of ticks 0 and 1 are good
+				p.Set(telemetry.Luminosity, 7)
+				return nil
+			}
+			<-release // and then it does not even heed its context, until released
+			p.Set(telemetry.Luminosity, 8)
+			return nil
+		})
+		var rec record
+		var log bytes.Buffer
+		var appended []time.Duration
+		s := newSampler(t, Options{
+			Sensors: []Sensor{
+				{ID: "a", Name: "A", PlaceID: "p", Interval: time.Second, Sources: []Source{
+					{Name: "light", Measures: []telemetry.Measure{telemetry.Luminosity}, Chip: hung},
+					{Name: "climate", Measures: []telemetry.Measure{telemetry.Temperature}, Chip: steady(telemetry.Temperature, 21e6, 10*time.Millisecond)},
+				}},
+				thermometer("b", time.Second, steady(telemetry.Temperature, 5, 10*time.Millisecond)),
+			},
+			Append: func(f *telemetry.Frame) error {
+				if f.ID == "b" {
+					appended = append(appended, time.Since(start))
+				}
+				return rec.append(f)
+			},
+			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
+		})
+		time.AfterFunc(5300*time.Millisecond, func() { close(release) })
+		runFor(t, s, 7500*time.Millisecond)
+
+		reading := func(tick int64, light telemetry.Micro) telemetry.Frame {
+			f := telemetry.Frame{ID: "a", Name: "A", PlaceID: "p", Timestamp: start.UnixMilli() + tick*1000}
+			f.Payload.Set(telemetry.Temperature, 21e6)
+			if light == 0 {
+				f.Faults[telemetry.Luminosity] = Timeout
+			} else {
+				f.Payload.Set(telemetry.Luminosity, light)
+			}
+			return f
+		}
+		want := []telemetry.Frame{
+			reading(0, 7), reading(1, 7), // good
+			reading(2, 0),                               // late
+			reading(3, 0), reading(4, 0), reading(5, 0), // busy; what tick 2 asked for comes at 5.3 s and is dropped
+			reading(6, 8), reading(7, 8), // good again
+		}
+		if diff := cmp.Diff(want, rec.of("a"), cmp.AllowUnexported(telemetry.Payload{})); diff != "" {
+			t.Errorf("readings of a (-want +got):\n%s", diff)
+		}
+		for i, at := range appended {
+			if want := time.Duration(i)*time.Second + 10*time.Millisecond; at != want {
+				t.Errorf("reading %d of b came after %v, want %v", i, at, want)
+			}
+		}
+		wantLog := `level=WARN msg=chip_fails chip=light reason=timeout error="no answer in time"
+level=INFO msg=chip_recovered chip=light
+`
+		if diff := cmp.Diff(wantLog, log.String()); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func TestFailingChipLeavesOutItsMeasuresOnly(t *testing.T) {
+	var climate = []telemetry.Measure{telemetry.Temperature, telemetry.Humidity}
+	tests := []struct {
+		name    string
+		sense   senseFunc
+		payload map[telemetry.Measure]telemetry.Micro
+		faults  telemetry.Faults
+		failing string
+	}{
+		{"nack", func(context.Context, *telemetry.Payload) error { return fmt.Errorf("bme280: %w", syscall.ENXIO) },
+			nil, telemetry.Faults{"nack", "nack"}, "nack"},
+		{"partly", func(_ context.Context, p *telemetry.Payload) error {
+			p.Set(telemetry.Temperature, 1)
+			return &Fault{OutOfRange, errors.New("humidity")}
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range"},
+		{"silently", func(_ context.Context, p *telemetry.Payload) error {
+			p.Set(telemetry.Humidity, 1)
+			return nil
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Humidity: 1}, telemetry.Faults{telemetry.Temperature: "not_ready"}, "not_ready"},
+		{"beyond the wire", func(_ context.Context, p *telemetry.Payload) error {
+			p.Set(telemetry.Temperature, telemetry.MaxMicro)
+			p.Set(telemetry.Humidity, -telemetry.MaxMicro-1)
+			return nil
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: telemetry.MaxMicro}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range"},
+		{"a measure that is not its own", func(_ context.Context, p *telemetry.Payload) error {
+			p.Set(telemetry.Temperature, 1)
+			p.Set(telemetry.Humidity, 2)
+			p.Set(telemetry.Luminosity, 3)
+			return nil
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1, telemetry.Humidity: 2}, telemetry.Faults{}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var rec record
+				set := metrics.NewSet()
+				s := newSampler(t, Options{
+					Sensors: []Sensor{{ID: "a", Interval: time.Second, Sources: []Source{
+						{Name: "climate", Measures: climate, Chip: tt.sense},
+						{Name: "air", Measures: []telemetry.Measure{telemetry.Pressure}, Chip: steady(telemetry.Pressure, 4, 0)},
+					}}},
+					Append:  rec.append,
+					Metrics: set,
+				})
+				runFor(t, s, 500*time.Millisecond)
+				want := telemetry.Frame{ID: "a", Timestamp: rec.frames[0].Timestamp, Faults: tt.faults}
+				want.Payload.Set(telemetry.Pressure, 4)
+				for m, v := range tt.payload {
+					want.Payload.Set(m, v)
+				}
+				if diff := cmp.Diff([]telemetry.Frame{want}, rec.frames, cmp.AllowUnexported(telemetry.Payload{})); diff != "" {
+					t.Errorf("frames (-want +got):\n%s", diff)
+				}
+				if got := s.Stats().Faults["climate"]; got != tt.failing {
+					t.Errorf("failing for %q, want %q", got, tt.failing)
+				}
+				var exposition bytes.Buffer
+				set.WritePrometheus(&exposition)
+				line := fmt.Sprintf("telltale_agent_chip_faults_total{chip=\"climate\",reason=%q} 1\n", tt.failing)
+				if counted := strings.Contains(exposition.String(), line); counted != (tt.failing != "") {
+					t.Errorf("metrics lack, or have, %s in:\n%s", line, &exposition)
+				}
+			})
+		})
+	}
+}
+
+func TestRefusedReadingIsCountedAndNotObserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		appends, observed := 0, 0
+		errFull := errors.New("full")
+		set := metrics.NewSet()
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
+			Append: func(*telemetry.Frame) error {
+				if appends++; appends%2 == 0 {
+					return errFull
+				}
+				return nil
+			},
+			Refusal: func(err error) string { return err.Error() },
+			Observe: func(*telemetry.Frame) { observed++ },
+			Metrics: set,
+		})
+		runFor(t, s, 4500*time.Millisecond)
+		if st := s.Stats(); st.Sampled != 3 || st.Refused != 2 || observed != 3 {
+			t.Errorf("stats %+v, observed %d; want 3 sampled and observed, 2 refused", st, observed)
+		}
+		var exposition bytes.Buffer
+		set.WritePrometheus(&exposition)
+		want := `telltale_agent_readings_refused_total{sensor="a",reason="full"} 2
+telltale_agent_readings_total{sensor="a"} 3
+telltale_agent_ticks_missed_total{sensor="a"} 0
+`
+		if diff := cmp.Diff(want, exposition.String()); diff != "" {
+			t.Errorf("metrics (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTimestampIsWhatTheWallClockSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rec record
+		clock := []int64{5000, 6000, 1000, 2000} // set back between two ticks
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
+			Append:  rec.append,
+			Now: func() time.Time {
+				now := clock[0]
+				clock = clock[1:]
+				return time.UnixMilli(now)
+			},
+		})
+		runFor(t, s, 3500*time.Millisecond)
+		var got []int64
+		for _, f := range rec.frames {
+			got = append(got, f.Timestamp)
+		}
+		if diff := cmp.Diff([]int64{5000, 6000, 1000, 2000}, got); diff != "" {
+			t.Errorf("timestamps (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStopDropsAReadingCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rec record
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(ctx context.Context, _ *telemetry.Payload) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}))},
+			Append: rec.append,
+		})
+		runFor(t, s, 1300*time.Millisecond)
+		if len(rec.frames) != 1 || rec.frames[0].Faults[telemetry.Temperature] != Timeout {
+			t.Errorf("frames %+v, want one, whose temperature timed out", rec.frames)
+		}
+	})
+}
+
+func TestStopWaitsForAHungChipButNotForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(context.Context, *telemetry.Payload) error {
+				<-release
+				return nil
+			}))},
+			Append: new(record).append,
+		})
+		start := time.Now()
+		runFor(t, s, 300*time.Millisecond)
+		if d := time.Since(start); d != 300*time.Millisecond+MaxWait {
+			t.Errorf("stopped after %v, want %v", d, 300*time.Millisecond+MaxWait)
+		}
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := func() Options {
+		return Options{
+			Append:  func(*telemetry.Frame) error { return nil },
+			Refusal: func(error) string { return "" },
+			Now:     time.Now,
+			Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Metrics: metrics.NewSet(),
+		}
+	}
+	if _, err := New(good()); err != nil {
+		t.Fatalf("good options: %v", err)
+	}
+	for name, spoil := range map[string]func(*Options){
+		"no Append":   func(o *Options) { o.Append = nil },
+		"no Refusal":  func(o *Options) { o.Refusal = nil },
+		"no Now":      func(o *Options) { o.Now = nil },
+		"no Logger":   func(o *Options) { o.Logger = nil },
+		"no Metrics":  func(o *Options) { o.Metrics = nil },
+		"no interval": func(o *Options) { o.Sensors = []Sensor{thermometer("a", 0, nil)} },
+		"a measure with two sources": func(o *Options) {
+			s := thermometer("a", time.Second, nil)
+			s.Sources = append(s.Sources, s.Sources...)
+			o.Sensors = []Sensor{s}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := good()
+			spoil(&o)
+			if _, err := New(o); err == nil {
+				t.Error("want an error")
+			}
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// MaxWait bounds how long a tick waits for its chips; a sensor whose interval
+// is short waits for three quarters of it.
+const MaxWait = 2 * time.Second
+
+var (
+	errBusy   = &Fault{Timeout, errors.New("still busy with an earlier reading")}
+	errLate   = &Fault{Timeout, errors.New("no answer in time")}
+	errAbsent = &Fault{NotReady, errors.New("the chip gave no value")}
+	errRange  = &Fault{OutOfRange, errors.New("the value is out of range")}
+)
+
+// sensor keeps one schedule. All but its counters belongs to the goroutine of
+// run.
+type sensor struct {
+	sampler *Sampler
+	*Sensor
+	wait    time.Duration
+	workers []worker
+	results chan result
+	frame   telemetry.Frame
+	refusal string // of the latest reading, "" if it was taken
+
+	sampled *metrics.Counter
+	missed  *metrics.Counter
+	refused atomic.Uint64
+}
+
+func newSensor(s *Sampler, config *Sensor) *sensor {
+	label := fmt.Sprintf("{sensor=%q}", config.ID)
+	n := &sensor{
+		sampler: s,
+		Sensor:  config,
+		wait:    min(config.Interval*3/4, MaxWait),
+		workers: make([]worker, len(config.Sources)),
+		results: make(chan result, len(config.Sources)),
+		sampled: s.opts.Metrics.GetOrCreateCounter("telltale_agent_readings_total" + label),
+		missed:  s.opts.Metrics.GetOrCreateCounter("telltale_agent_ticks_missed_total" + label),
+	}
+	for i := range n.workers {
+		n.workers[i] = worker{index: i, chip: config.Sources[i].Chip, requests: make(chan request, 1)}
+	}
+	return n
+}
+
+// run samples on schedule until ctx ends.
+func (s *sensor) run(ctx context.Context) {
+	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for tick := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		s.sample(ctx, tick)
+		next := max(tick+1, uint64(time.Since(start)/s.Interval)+1)
+		s.missed.AddInt64(int64(next - tick - 1))
+		tick = next
+		timer.Reset(time.Until(start.Add(time.Duration(tick) * s.Interval)))
+	}
+}
+
+// sample takes one reading and appends it.
+func (s *sensor) sample(ctx context.Context, tick uint64) {
+	s.frame = telemetry.Frame{
+		ID:        s.ID,
+		Name:      s.Name,
+		PlaceID:   s.PlaceID,
+		Timestamp: s.sampler.opts.Now().UnixMilli(),
+	}
+	tickCtx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
+	pending := s.start(tickCtx, tick)
+	for pending > 0 {
+		select {
+		case r := <-s.results:
+			s.workers[r.index].busy = false
+			if r.tick == tick {
+				s.take(&r)
+				pending--
+			}
+		case <-tickCtx.Done():
+			if ctx.Err() != nil {
+				return // the agent stops: a reading cut short says nothing of its chips
+			}
+			s.abandon(tick)
+			pending = 0
+		}
+	}
+	s.append()
+}
+
+// start asks every chip that is not busy for a reading, and returns how many.
+func (s *sensor) start(ctx context.Context, tick uint64) (pending int) {
+	for range len(s.results) { // what came too late for an earlier tick
+		r := <-s.results
+		s.workers[r.index].busy = false
+	}
+	for i := range s.workers {
+		w := &s.workers[i]
+		if w.busy {
+			s.take(&result{index: i, err: errBusy})
+			continue
+		}
+		w.busy, w.tick = true, tick
+		w.requests <- request{ctx, tick}
+		pending++
+	}
+	return pending
+}
+
+// abandon gives up the chips that have not answered this tick.
+func (s *sensor) abandon(tick uint64) {
+	for i := range s.workers {
+		if w := &s.workers[i]; w.busy && w.tick == tick {
+			s.take(&result{index: i, err: errLate})
+		}
+	}
+}
+
+// take puts a chip's result into the frame.
+func (s *sensor) take(r *result) {
+	source := &s.Sources[r.index]
+	err := r.err
+	for _, m := range source.Measures {
+		v, ok := r.payload.Get(m)
+		var fault error
+		switch {
+		case !ok && r.err != nil:
+			fault = r.err
+		case !ok:
+			fault = errAbsent
+		case v > telemetry.MaxMicro || v < -telemetry.MaxMicro:
+			fault = errRange
+		default:
+			s.frame.Payload.Set(m, v)
+			continue
+		}
+		s.frame.Faults[m] = Reason(fault)
+		err = fault
+	}
+	reason := ""
+	if err != nil {
+		reason = Reason(err)
+		s.sampler.opts.Metrics.GetOrCreateCounter(
+			fmt.Sprintf("telltale_agent_chip_faults_total{chip=%q,reason=%q}", source.Name, reason)).Inc()
+	}
+	s.sampler.report(source.Name, reason, err)
+}
+
+// append hands the frame on. A refusal is counted, and logged when it begins.
+func (s *sensor) append() {
+	o := &s.sampler.opts
+	err := o.Append(&s.frame)
+	if err == nil {
+		s.sampled.Inc()
+		s.refusal = ""
+		if o.Observe != nil {
+			o.Observe(&s.frame)
+		}
+		return
+	}
+	reason := o.Refusal(err)
+	s.refused.Add(1)
+	o.Metrics.GetOrCreateCounter(
+		fmt.Sprintf("telltale_agent_readings_refused_total{sensor=%q,reason=%q}", s.ID, reason)).Inc()
+	if reason != s.refusal {
+		o.Logger.Error("reading_refused", "sensor", s.ID, "reason", reason, "error", err)
+	}
+	s.refusal = reason
+}
