@@ -1,0 +1,155 @@
+package telemetry
+
+// DecodeReceipt decodes data into r, which is emptied first. The error is a
+// *[DecodeError]; r is then empty. Unknown fields are passed over, so that an
+// agent in the field understands a later ingest; all else must be as
+// [AppendReceipt] has it. Ranges are sorted and joined.
+func DecodeReceipt(data []byte, r *Receipt) error {
+	r.Reset()
+	d := receiptDecoder{receipt: r}
+	s := &d.scanner
+	s.reset(data)
+	if s.space() == '{' {
+		d.object()
+	} else {
+		s.wrongType("a receipt")
+	}
+	s.end()
+	err := s.syntax
+	if err == nil {
+		err = s.rejected
+	}
+	if err != nil {
+		r.Reset()
+		return err
+	}
+	return nil
+}
+
+type receiptDecoder struct {
+	scanner scanner
+	receipt *Receipt
+	ranges  []SeqRange
+}
+
+// member passes over a key and returns its field, fieldUnknown after passing
+// over the value of a key that is unknown or a duplicate.
+func (d *receiptDecoder) member(seen *fields, fieldOf func(key []byte) field) field {
+	s := &d.scanner
+	at := s.pos
+	f := fieldOf(s.key())
+	s.field = f
+	if f != fieldUnknown {
+		if !seen.has(f) {
+			seen.add(f)
+			return f
+		}
+		s.reject(ReasonDuplicateKey, at, "want it once")
+	}
+	s.skip()
+	return fieldUnknown
+}
+
+func (d *receiptDecoder) object() {
+	s := &d.scanner
+	var seen fields
+	for more := s.open('}'); more; more = s.next('}') {
+		if d.member(&seen, receiptField) == fieldUnknown {
+			continue
+		}
+		if s.peek() != '[' {
+			s.wrongType("an array")
+			continue
+		}
+		for more := s.open(']'); more; more = s.next(']') {
+			s.field = fieldUnknown
+			if s.peek() == '{' {
+				d.sensor()
+			} else {
+				s.wrongType("an object")
+			}
+		}
+	}
+}
+
+// sensor decodes what is receipted of one sensor.
+func (d *receiptDecoder) sensor() {
+	s := &d.scanner
+	var (
+		seen, got fields
+		id        string
+		epoch     uint64
+	)
+	d.ranges = d.ranges[:0]
+	for more := s.open('}'); more; more = s.next('}') {
+		at := s.pos
+		var ok bool
+		switch d.member(&seen, sensorReceiptField) {
+		case fieldUnknown:
+			continue
+		case fieldID:
+			var b []byte
+			b, ok = s.text()
+			if id = string(b); ok && !ValidID(id) {
+				s.reject(ReasonBadID, at, "want 1 to 128 bytes without slash and control characters")
+			}
+		case fieldEpoch:
+			epoch, ok = s.counter()
+		case fieldSeq:
+			ok = d.seqs()
+		}
+		if ok {
+			got.add(s.field)
+		}
+	}
+	for _, want := range [...]struct {
+		field  field
+		reason string
+	}{{fieldID, ReasonMissingID}, {fieldEpoch, ReasonMissingEpoch}, {fieldSeq, ReasonMissingSeq}} {
+		if !got.has(want.field) {
+			s.field = want.field
+			s.reject(want.reason, s.pos, "want it in a receipt")
+		}
+	}
+	for _, seqs := range d.ranges {
+		d.receipt.Add(id, epoch, seqs)
+	}
+}
+
+// seqs decodes an array of ranges.
+func (d *receiptDecoder) seqs() bool {
+	s := &d.scanner
+	if s.peek() != '[' {
+		s.wrongType("an array of ranges")
+		return false
+	}
+	for more := s.open(']'); more; more = s.next(']') {
+		at := s.pos
+		r, ok := s.seqRange()
+		if !ok {
+			s.reject(ReasonWrongType, at, "want a pair of integers")
+			continue
+		}
+		d.ranges = append(d.ranges, r)
+	}
+	return true
+}
+
+func receiptField(key []byte) field {
+	if string(key) == "frames" {
+		return fieldFrames
+	}
+	return fieldUnknown
+}
+
+func sensorReceiptField(key []byte) field {
+	switch string(key) {
+	case "id":
+		return fieldID
+	case "epoch":
+		return fieldEpoch
+	case "seq":
+		return fieldSeq
+	}
+	return fieldUnknown
+}
