@@ -1,0 +1,102 @@
+package settings
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+)
+
+// TLS is the group of settings of a TLS client. The zero TLS trusts the host's
+// certificate authorities and presents no certificate.
+type TLS struct {
+	CAFile     string `yaml:"ca_file" help:"PEM file of the certificate authorities to trust (empty: the host's)"`
+	CertFile   string `yaml:"cert_file" help:"PEM file of the client's certificate"`
+	KeyFile    string `yaml:"key_file" help:"PEM file of the client certificate's private key"`
+	ServerName string `yaml:"server_name" help:"name that the server's certificate must have (empty: the host in the address)"`
+}
+
+// Validate reports a certificate without its key, and a key without its
+// certificate.
+func (t TLS) Validate(report func(path, value, want string)) {
+	if (t.CertFile == "") == (t.KeyFile == "") {
+		return
+	}
+	if t.CertFile == "" {
+		report("cert_file", "", "the certificate that belongs to key_file")
+	} else {
+		report("key_file", "", "the private key that belongs to cert_file")
+	}
+}
+
+// Client returns the configuration of a TLS 1.2 or later client. The
+// certificate authorities are read now; the client's certificate and key are
+// read now, to find errors early, and again at each handshake, so that a
+// renewed certificate needs no restart.
+func (t TLS) Client() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("certificate authorities: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("certificate authorities: %s: %w", t.CAFile, errNoCertificate)
+		}
+	}
+	if t.CertFile != "" {
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("client certificate: %w", err)
+			}
+			return &pair, nil
+		}
+		if _, err := load(nil); err != nil {
+			return nil, err
+		}
+		c.GetClientCertificate = load
+	}
+	return c, nil
+}
+
+var errNoCertificate = errors.New("no certificate in PEM form")
+
+// Log is the group of settings of a program's log, which goes to its standard
+// error.
+type Log struct {
+	Level  string `yaml:"level" enum:"debug,info,warn,error" help:"least level that is logged"`
+	Format string `yaml:"format" enum:"text,json" help:"form of a log line"`
+}
+
+// WantHostPort says what [IsHostPort] accepts.
+const WantHostPort = "a host and a port, such as kafka-1:9092 or [::1]:9092"
+
+// IsHostPort reports whether s is a server's address: a host and a port that is
+// not 0.
+func IsHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+// WantListen says what [IsListen] accepts.
+const WantListen = "an address to listen on, such as 127.0.0.1:9464 or :9464"
+
+// IsListen reports whether s is an address to listen on: any host or none, and
+// a port, 0 being one that the system chooses.
+func IsListen(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
