@@ -12,6 +12,7 @@
 //	yaml:"keep_alive"      its name
 //	help:"..."             one line for --help
 //	enum:"text,json"       the values that it may have (a list: its elements)
+//	want:"..."             what a value of another type is told to be, if the type says too little
 //	secret:"url"           a Secret that may be written down as long as it is a URL without a password
 //
 // Reading is strict: unknown and repeated keys, values of another type, numbers

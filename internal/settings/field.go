@@ -33,6 +33,7 @@ type field struct {
 	urlish   bool     // a secret that may be a literal if it has no password
 	enum     []string // the values that it may have; nil if any
 	help     string
+	wanted   string   // instead of what the type would say
 	children []*field // of a group
 	elem     *field   // of a list
 }
@@ -82,7 +83,7 @@ func newFields(path string, typ reflect.Type) []*field {
 			panic(fmt.Sprintf("settings: %s: field %s has no yaml tag", path, sf.Name))
 		}
 		f := newField(join(path, key), sf.Type)
-		f.key, f.index, f.help = key, i, sf.Tag.Get("help")
+		f.key, f.index, f.help, f.wanted = key, i, sf.Tag.Get("help"), sf.Tag.Get("want")
 		f.urlish = sf.Tag.Get("secret") == "url"
 		if enum := sf.Tag.Get("enum"); enum != "" {
 			f.enum = strings.Split(enum, ",")
@@ -122,6 +123,9 @@ func envName(path string) string {
 
 // want says what can be written for the field.
 func (f *field) want() string {
+	if f.wanted != "" {
+		return f.wanted
+	}
 	if f.enum != nil && f.kind != list {
 		return oneOf(f.enum)
 	}

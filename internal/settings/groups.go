@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // TLS is the group of settings of a TLS client. The zero TLS trusts the host's
@@ -65,6 +66,32 @@ func (t TLS) Client() (*tls.Config, error) {
 }
 
 var errNoCertificate = errors.New("no certificate in PEM form")
+
+// ValidateBroker reports what is wrong with the address of an MQTT broker,
+// the setting url, and with the group tls beside it.
+func ValidateBroker(url string, t TLS, report func(path, value, want string)) {
+	scheme, address, _ := strings.Cut(url, "://")
+	switch {
+	case url == "":
+		report("url", "", wantBroker)
+	case strings.Contains(address, "@"):
+		report("url", "", wantBroker+"; user and password belong in username and password_file")
+	case scheme != "tcp" && scheme != "tls" || !IsHostPort(address):
+		report("url", "", wantBroker)
+	}
+	if scheme != "tcp" {
+		return
+	}
+	for _, s := range []struct{ key, value string }{
+		{"ca_file", t.CAFile}, {"cert_file", t.CertFile}, {"key_file", t.KeyFile}, {"server_name", t.ServerName},
+	} {
+		if s.value != "" {
+			report("tls."+s.key, "", "a url that begins with tls:// if there is a tls setting")
+		}
+	}
+}
+
+const wantBroker = "the broker as tcp://HOST:PORT or tls://HOST:PORT"
 
 // Log is the group of settings of a program's log, which goes to its standard
 // error.

@@ -20,15 +20,6 @@ variable as YAML, such as '[bridge, sink]'. A secret is never a flag and never i
 file: give the name of a file that holds it (mqtt.password_file, --mqtt-password-file)
 or the value itself in the environment (TELLTALE_MQTT_PASSWORD).`
 
-// Validator says what is wrong with values that parsed. It is implemented by
-// the configuration, by groups and by the elements of lists, and called for
-// each after everything has been read. path is relative to the receiver: ""
-// is the receiver itself, address and chips[1].address are its settings. value
-// may be "" for the value as it was written. want completes the sentence "want".
-type Validator interface {
-	Validate(report func(path, value, want string))
-}
-
 // Defaulter is implemented by the pointer to an element of a list whose
 // settings have defaults other than zero.
 type Defaulter interface {

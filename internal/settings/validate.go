@@ -1,6 +1,35 @@
 package settings
 
-import "reflect"
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"time"
+)
+
+// Validator says what is wrong with values that parsed. It is implemented by
+// the configuration, by groups and by the elements of lists, and called for
+// each after everything has been read. path is relative to the receiver: ""
+// is the receiver itself, address and chips[1].address are its settings. value
+// is for a setting that nothing set; of one that was set, the message has it as
+// it was written. want completes a sentence that begins with "want".
+type Validator interface {
+	Validate(report func(path, value, want string))
+}
+
+// Within reports a value that is not from least to most.
+func Within[T cmp.Ordered](report func(path, value, want string), path string, value, least, most T) {
+	if value < least || value > most {
+		report(path, show(value), "from "+show(least)+" to "+show(most))
+	}
+}
+
+func show(v any) string {
+	if d, ok := v.(time.Duration); ok {
+		return formatDuration(d)
+	}
+	return fmt.Sprint(v)
+}
 
 // validate calls the Validators in v and below it, and traces what they report
 // to where it was written.
@@ -31,7 +60,6 @@ func (s *Settings) invalid(path, value, want string) {
 		}
 	}
 	o, exact := s.origins[path]
-	isSecret := s.isSecret(path)
 	if g, ok := s.secrets[path]; ok {
 		o, exact = g.origin, true
 	}
@@ -42,13 +70,13 @@ func (s *Settings) invalid(path, value, want string) {
 			break
 		}
 	}
-	switch {
-	case isSecret:
-		value = ""
-	case value == "" && exact && s.scalar(path):
+	if exact && s.scalar(path) {
 		if value = o.text; value == "" {
 			value = `""`
 		}
+	}
+	if s.isSecret(path) || hasPassword(value) {
+		value = ""
 	}
 	s.problems = append(s.problems, o.problem(path, value, want))
 }

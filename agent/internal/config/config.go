@@ -1,0 +1,172 @@
+package config
+
+import (
+	"time"
+
+	"github.com/telltale-iot/telltale/internal/settings"
+)
+
+// Config is all that an agent can be told.
+type Config struct {
+	Device  string       `yaml:"device" help:"the device's name, [A-Za-z0-9_-]{1,64}; its sensors, topics and MQTT user are named after it"`
+	MQTT    MQTT         `yaml:"mqtt"`
+	Buffer  Buffer       `yaml:"buffer"`
+	Uplink  Uplink       `yaml:"uplink"`
+	Sensors []Sensor     `yaml:"sensors" help:"the sensors: id, name, place_id, interval, chips"`
+	Metrics Metrics      `yaml:"metrics"`
+	Log     settings.Log `yaml:"log"`
+}
+
+// MQTT is the broker and how to reach it.
+type MQTT struct {
+	URL            string          `yaml:"url" help:"the broker, tls://HOST:PORT or tcp://HOST:PORT"`
+	ClientID       string          `yaml:"client_id" help:"MQTT client identifier (empty: the device)"`
+	Username       string          `yaml:"username" help:"MQTT user (empty: the device)"`
+	Password       settings.Secret `yaml:"password" help:"MQTT user's password"`
+	TLS            settings.TLS    `yaml:"tls"`
+	KeepAlive      time.Duration   `yaml:"keep_alive" help:"time without traffic after which the connection is probed; whole seconds"`
+	ConnectTimeout time.Duration   `yaml:"connect_timeout" help:"time that one attempt to connect may take"`
+}
+
+// Buffer is where readings wait until they are receipted.
+type Buffer struct {
+	Dir            string        `yaml:"dir" help:"folder of the buffer; made if absent"`
+	MaxSize        settings.Size `yaml:"max_size" help:"most that the buffer occupies"`
+	SegmentSize    settings.Size `yaml:"segment_size" help:"size of one file of the buffer"`
+	Drop           string        `yaml:"drop" enum:"oldest,newest" help:"which readings are given up, and declared lost, when the buffer is full"`
+	CommitInterval time.Duration `yaml:"commit_interval" help:"time after which readings are on the medium: the most that a power cut takes"`
+}
+
+// Uplink is how readings leave the buffer.
+type Uplink struct {
+	Receipts       bool          `yaml:"receipts" help:"free a reading when ingest has receipted it (on) or when the broker has acknowledged it (off)"`
+	BatchFrames    int           `yaml:"batch_frames" help:"most readings in one message"`
+	BatchSize      settings.Size `yaml:"batch_size" help:"greatest size of one message"`
+	BatchAge       time.Duration `yaml:"batch_age" help:"longest time that a reading waits for others to share a message with"`
+	InFlight       int           `yaml:"in_flight" help:"most messages that are sent and not yet receipted"`
+	ReceiptTimeout time.Duration `yaml:"receipt_timeout" help:"time without a receipt after which readings are sent again"`
+	BackoffMin     time.Duration `yaml:"backoff_min" help:"first wait after a failure; each further one is longer"`
+	BackoffMax     time.Duration `yaml:"backoff_max" help:"longest wait after a failure"`
+}
+
+// Sensor is one source of readings: chips that are read together.
+type Sensor struct {
+	ID       string        `yaml:"id" help:"the device's name, or that, a dot and a suffix"`
+	Name     string        `yaml:"name" help:"name for people"`
+	PlaceID  string        `yaml:"place_id" help:"the place by which readings are aggregated"`
+	Interval time.Duration `yaml:"interval" help:"time between two readings"`
+	Chips    []Chip        `yaml:"chips" help:"the chips that supply its measures"`
+}
+
+// Chip is one chip on an I2C bus. Settings that are nil are not given; Climate
+// and Light say what holds then.
+type Chip struct {
+	Driver  string `yaml:"driver" enum:"bme280,bmp280,bh1750" help:"what the chip is"`
+	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name"`
+	Address uint16 `yaml:"address" want:"an I2C address from 0x08 to 0x77" help:"7-bit I2C address"`
+
+	Oversampling    *int    `yaml:"oversampling" want:"1, 2, 4, 8 or 16" help:"bme280, bmp280: samples taken for one value (default 1)"`
+	Filter          *int    `yaml:"filter" want:"0, 2, 4, 8 or 16" help:"bme280, bmp280: coefficient of the chip's low-pass filter (default 0, off)"`
+	Mode            *string `yaml:"mode" enum:"high,high2,low" help:"bh1750: resolution, 1 lx, 0.5 lx or 4 lx (default high)"`
+	MeasurementTime *int    `yaml:"measurement_time" want:"a whole number from 31 to 254" help:"bh1750: content of its MTreg, sensitivity in proportion (default 69)"`
+}
+
+// Metrics is the agent's own metrics endpoint.
+type Metrics struct {
+	Listen string `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz (empty: none)"`
+}
+
+// The drivers.
+const (
+	BME280 = "bme280"
+	BMP280 = "bmp280"
+	BH1750 = "bh1750"
+)
+
+// The policies of a full buffer.
+const (
+	DropOldest = "oldest"
+	DropNewest = "newest"
+)
+
+// The modes of a BH1750.
+const (
+	ModeHigh  = "high"
+	ModeHigh2 = "high2"
+	ModeLow   = "low"
+)
+
+// Default returns the configuration that holds where nothing else is said. It
+// lacks what every agent must be told: device, mqtt.url and sensors.
+func Default() Config {
+	return Config{
+		MQTT: MQTT{KeepAlive: 30 * time.Second, ConnectTimeout: 10 * time.Second},
+		Buffer: Buffer{
+			Dir:            "/var/lib/telltale-agent/buffer",
+			MaxSize:        256 * settings.MiB,
+			SegmentSize:    4 * settings.MiB,
+			Drop:           DropOldest,
+			CommitInterval: 5 * time.Second,
+		},
+		Uplink: Uplink{
+			Receipts:       true,
+			BatchFrames:    50,
+			BatchSize:      64 * settings.KiB,
+			BatchAge:       time.Second,
+			InFlight:       8,
+			ReceiptTimeout: 10 * time.Second,
+			BackoffMin:     500 * time.Millisecond,
+			BackoffMax:     time.Minute,
+		},
+		Log: settings.Log{Level: "info", Format: "text"},
+	}
+}
+
+// SetDefaults gives a sensor its interval.
+func (s *Sensor) SetDefaults() { s.Interval = time.Second }
+
+// SetDefaults gives a chip the bus on the Raspberry Pi's header.
+func (c *Chip) SetDefaults() { c.Bus = "1" }
+
+// Parse reads a configuration file's content; name is the file's, for messages.
+// Secrets are read from the files that it names. The error is
+// [settings.Problems].
+func Parse(name string, data []byte) (Config, error) {
+	c := Default()
+	if err := settings.New(&c).Parse(name, data); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// ClientID returns the MQTT client identifier.
+func (c *Config) ClientID() string { return or(c.MQTT.ClientID, c.Device) }
+
+// Username returns the MQTT user.
+func (c *Config) Username() string { return or(c.MQTT.Username, c.Device) }
+
+// Climate returns the settings of a BME280 or BMP280: how many samples make a
+// value, and the coefficient of the low-pass filter, 0 being off.
+func (c *Chip) Climate() (oversampling, filter int) {
+	return value(c.Oversampling, 1), value(c.Filter, 0)
+}
+
+// Light returns the settings of a BH1750: its mode and the content of its
+// measurement time register.
+func (c *Chip) Light() (mode string, measurementTime int) {
+	return value(c.Mode, ModeHigh), value(c.MeasurementTime, 69)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func value[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

@@ -1,0 +1,239 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/telltale-iot/telltale/internal/settings"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// report is how a settings.Validator says that a value is wrong.
+type report = func(path, value, want string)
+
+const (
+	minInterval = 10 * time.Millisecond
+	maxInterval = 24 * time.Hour
+	maxSamples  = 16   // of a BME280's oversampling, and its filter's coefficient
+	maxFrames   = 1000 // in one message
+	maxInFlight = 1000
+	maxMessage  = 16 * settings.MiB
+	minSegment  = 64 * settings.KiB
+	maxSegment  = settings.GiB
+)
+
+// Validate reports what is wrong with the device, and between its sensors.
+func (c Config) Validate(report report) {
+	validDevice := telemetry.ValidDevice(c.Device)
+	if !validDevice {
+		report("device", "", "a device's name: 1 to 64 letters, digits, _ or -")
+	}
+	if len(c.Sensors) == 0 {
+		report("sensors", "", "at least one sensor")
+	}
+	first := map[string]int{}
+	for i, s := range c.Sensors {
+		path := fmt.Sprintf("sensors[%d].id", i)
+		j, twice := first[s.ID]
+		switch {
+		case !validID(s.ID):
+			report(path, "", "a sensor's id: at most 128 letters, digits, _, - or .")
+		case validDevice && !telemetry.BelongsTo(s.ID, c.Device):
+			report(path, "", fmt.Sprintf("%s or %s.SUFFIX, as the sensor is the device's", c.Device, c.Device))
+		case twice:
+			report(path, "", fmt.Sprintf("an id of its own; sensors[%d] has this one", j))
+		default:
+			first[s.ID] = i
+		}
+	}
+	c.validateAddresses(report)
+}
+
+func validID(id string) bool {
+	return id != "" && len(id) <= telemetry.MaxID && !strings.ContainsFunc(id, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-' || r == '.')
+	})
+}
+
+// validateAddresses reports chips that would answer at once.
+func (c Config) validateAddresses(report report) {
+	type place struct {
+		bus     string
+		address uint16
+	}
+	first := map[place]string{}
+	for i, s := range c.Sensors {
+		for j, chip := range s.Chips {
+			path := fmt.Sprintf("sensors[%d].chips[%d]", i, j)
+			at := place{busNumber(chip.Bus), chip.Address}
+			if other, taken := first[at]; taken {
+				report(path+".address", "", fmt.Sprintf("an address of its own; on bus %s, %s has this one", chip.Bus, other))
+			} else if chip.validAddress() {
+				first[at] = fmt.Sprintf("%s (%s)", path, chip.Driver)
+			}
+		}
+	}
+}
+
+// busNumber makes the names that a numbered bus has one.
+func busNumber(name string) string {
+	for _, prefix := range []string{"/dev/i2c-", "I2C"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return name
+}
+
+// Validate reports what is wrong with the broker's settings.
+func (m MQTT) Validate(report report) {
+	settings.ValidateBroker(m.URL, m.TLS, report)
+	if m.KeepAlive < time.Second || m.KeepAlive > 65535*time.Second || m.KeepAlive%time.Second != 0 {
+		report("keep_alive", m.KeepAlive.String(), "a duration of whole seconds from 1s to 18h12m15s")
+	}
+	settings.Within(report, "connect_timeout", m.ConnectTimeout, 100*time.Millisecond, 10*time.Minute)
+}
+
+// Validate reports what is wrong with the buffer's settings.
+func (b Buffer) Validate(report report) {
+	if b.Dir == "" {
+		report("dir", "", "a folder")
+	}
+	settings.Within(report, "segment_size", b.SegmentSize, minSegment, maxSegment)
+	if b.MaxSize < 4*b.SegmentSize {
+		report("max_size", b.MaxSize.String(), fmt.Sprintf("at least four times segment_size, %v", 4*b.SegmentSize))
+	}
+	settings.Within(report, "commit_interval", b.CommitInterval, 10*time.Millisecond, time.Hour)
+}
+
+// Validate reports what is wrong with the uplink's settings.
+func (u Uplink) Validate(report report) {
+	settings.Within(report, "batch_frames", u.BatchFrames, 1, maxFrames)
+	settings.Within(report, "batch_size", u.BatchSize, settings.KiB, maxMessage)
+	settings.Within(report, "batch_age", u.BatchAge, 0, time.Hour)
+	settings.Within(report, "in_flight", u.InFlight, 1, maxInFlight)
+	settings.Within(report, "receipt_timeout", u.ReceiptTimeout, 100*time.Millisecond, time.Hour)
+	settings.Within(report, "backoff_min", u.BackoffMin, time.Millisecond, time.Hour)
+	settings.Within(report, "backoff_max", u.BackoffMax, max(u.BackoffMin, time.Millisecond), 24*time.Hour)
+}
+
+// Validate reports what is wrong with a sensor by itself.
+func (s Sensor) Validate(report report) {
+	settings.Within(report, "interval", s.Interval, minInterval, maxInterval)
+	for _, text := range []struct{ path, value string }{{"name", s.Name}, {"place_id", s.PlaceID}} {
+		if len(text.value) > telemetry.MaxText {
+			report(text.path, "", fmt.Sprintf("at most %d bytes", telemetry.MaxText))
+		}
+	}
+	if len(s.Chips) == 0 {
+		report("chips", "", "at least one chip")
+	}
+	var supplier [telemetry.Measures]string
+	for i, chip := range s.Chips {
+		path := fmt.Sprintf("chips[%d]", i)
+		for _, m := range chip.Measures() {
+			if other := supplier[m]; other != "" {
+				report(path+".driver", "", fmt.Sprintf("a chip without %v, which %s supplies already; make it a sensor of its own", m, other))
+				break
+			}
+		}
+		for _, m := range chip.Measures() {
+			supplier[m] = fmt.Sprintf("%s (%s)", path, chip.Driver)
+		}
+	}
+}
+
+// Measures returns what a chip supplies, nothing if its driver is unknown.
+func (c Chip) Measures() []telemetry.Measure {
+	switch c.Driver {
+	case BME280:
+		return []telemetry.Measure{telemetry.Temperature, telemetry.Humidity, telemetry.Pressure}
+	case BMP280:
+		return []telemetry.Measure{telemetry.Temperature, telemetry.Pressure}
+	case BH1750:
+		return []telemetry.Measure{telemetry.Luminosity}
+	default:
+		return nil
+	}
+}
+
+// Validate reports what is wrong with a chip by itself.
+func (c Chip) Validate(report report) {
+	if c.Driver == "" {
+		report("driver", "", "bme280, bmp280 or bh1750")
+	}
+	if c.Bus == "" {
+		report("bus", "", "the I2C bus, such as \"1\"")
+	}
+	if !c.validAddress() {
+		report("address", "", c.wantAddress())
+	}
+	switch c.Driver {
+	case BME280, BMP280:
+		oversampling, filter := c.Climate()
+		if oversampling < 1 || !powerOfTwo(oversampling) {
+			report("oversampling", "", "1, 2, 4, 8 or 16")
+		}
+		if filter != 0 && filter < 2 || !powerOfTwo(filter) {
+			report("filter", "", "0, 2, 4, 8 or 16")
+		}
+		c.refuse(report, "mode", c.Mode != nil)
+		c.refuse(report, "measurement_time", c.MeasurementTime != nil)
+	case BH1750:
+		if _, t := c.Light(); t < 31 || t > 254 {
+			report("measurement_time", "", "a whole number from 31 to 254")
+		}
+		c.refuse(report, "oversampling", c.Oversampling != nil)
+		c.refuse(report, "filter", c.Filter != nil)
+	}
+}
+
+// refuse reports a setting that is given and that the chip does not have.
+func (c Chip) refuse(report report, path string, given bool) {
+	if given {
+		report(path, "", fmt.Sprintf("no such setting: a %s has none", c.Driver))
+	}
+}
+
+// powerOfTwo takes 0 too.
+func powerOfTwo(n int) bool { return n >= 0 && n <= maxSamples && n&(n-1) == 0 }
+
+// addresses returns those that the chip's pins can choose: BME280 and BMP280
+// datasheets, I2C interface, SDO low or high; BH1750 datasheet, slave address,
+// ADDR low or high.
+func (c Chip) addresses() []uint16 {
+	switch c.Driver {
+	case BME280, BMP280:
+		return []uint16{0x76, 0x77}
+	case BH1750:
+		return []uint16{0x23, 0x5c}
+	default:
+		return nil
+	}
+}
+
+// The addresses that are not reserved: I2C-bus specification UM10204, 3.1.12.
+const (
+	firstAddress = 0x08
+	lastAddress  = 0x77
+)
+
+func (c Chip) validAddress() bool {
+	possible := c.addresses()
+	return c.Address >= firstAddress && c.Address <= lastAddress && (possible == nil || slices.Contains(possible, c.Address))
+}
+
+func (c Chip) wantAddress() string {
+	want := fmt.Sprintf("an I2C address from 0x%02x to 0x%02x", firstAddress, lastAddress)
+	if possible := c.addresses(); possible != nil {
+		want = fmt.Sprintf("%s: a %s has 0x%02x or 0x%02x", want, c.Driver, possible[0], possible[1])
+	}
+	return want
+}
+
+// Validate reports what is wrong with the metrics endpoint.
+func (m Metrics) Validate(report report) {
+	if m.Listen != "" && !settings.IsListen(m.Listen) {
+		report("listen", "", settings.WantListen)
+	}
+}
