@@ -11,7 +11,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -128,13 +128,14 @@ func (c *Client) dialer() *kafkago.Dialer {
 func Reason(err error) string {
 	var code kafkago.Error
 	var network net.Error
+	var route *rawproduce.Error // the transport's metadata changed since ours was taken from it
 	switch {
 	case errors.As(err, &code):
 		if reason, ok := codeReasons[code]; ok {
 			return reason
 		}
 		return "kafka_error_" + strconv.Itoa(int(code))
-	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
+	case errors.As(err, &route):
 		return "no_leader"
 	case errors.Is(err, context.Canceled):
 		return "canceled"

@@ -1,0 +1,137 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// Topic is a topic that must be there.
+type Topic struct {
+	Name        string
+	Partitions  int // 1 or more
+	Replication int // brokers that hold each partition, 1 or more
+
+	// Retention is how long records are kept after their receipt; 0 leaves it
+	// to the broker's default, and a negative one keeps them for ever.
+	Retention time.Duration
+
+	// Cleanup is the topic's cleanup.policy: "delete", "compact" or
+	// "compact,delete"; "" leaves it to the broker's default.
+	Cleanup string
+}
+
+func (t Topic) validate() error {
+	switch {
+	case t.Name == "":
+		return errors.New("kafka: a topic without a name")
+	case t.Partitions < 1:
+		return fmt.Errorf("kafka: topic %q: %d partitions: want 1 or more", t.Name, t.Partitions)
+	case t.Replication < 1:
+		return fmt.Errorf("kafka: topic %q: replication %d: want 1 or more", t.Name, t.Replication)
+	}
+	switch t.Cleanup {
+	case "", "delete", "compact", "compact,delete":
+		return nil
+	}
+	return fmt.Errorf("kafka: topic %q: cleanup policy %q: want delete, compact or compact,delete", t.Name, t.Cleanup)
+}
+
+func (t Topic) config() kafkago.TopicConfig {
+	c := kafkago.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication}
+	if t.Cleanup != "" {
+		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: t.Cleanup})
+	}
+	if t.Retention != 0 {
+		ms := max(-1, t.Retention.Milliseconds())
+		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(ms, 10)})
+	}
+	return c
+}
+
+// EnsureTopics creates those of topics that are absent, and leaves the others
+// as they are. It tries without end, with backoff and jitter, and returns nil
+// when all are there, an error for a topic that is not valid, or the context's
+// error. A nil logger discards.
+func (c *Client) EnsureTopics(ctx context.Context, topics []Topic, logger *slog.Logger) error {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	for _, t := range topics {
+		if err := t.validate(); err != nil {
+			return err
+		}
+	}
+	pause := &backoff.ExponentialBackOff{
+		InitialInterval: DefaultBackoffMin, MaxInterval: DefaultBackoffMax,
+		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
+	}
+	for failing := false; ; {
+		err := c.createAbsent(ctx, topics, logger)
+		if err == nil {
+			if failing {
+				logger.Info("kafka has the topics")
+			}
+			return nil
+		}
+		if !failing && ctx.Err() == nil {
+			failing = true
+			logger.Warn("cannot make sure of kafka's topics; retrying", "error", err)
+		}
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return fmt.Errorf("kafka: topics: %w", err)
+		}
+	}
+}
+
+// createAbsent tries once. It uses connections of its own, whose metadata
+// cannot be stale.
+func (c *Client) createAbsent(ctx context.Context, topics []Topic, logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, DefaultRequestTimeout)
+	defer cancel()
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	transport := c.newTransport(names...)
+	defer transport.CloseIdleConnections()
+	api := &kafkago.Client{Addr: c.addr, Transport: transport}
+
+	found, err := api.Metadata(ctx, &kafkago.MetadataRequest{Topics: names})
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, t := range found.Topics {
+		there[t.Name] = t.Error == nil
+	}
+	var absent []kafkago.TopicConfig
+	for _, t := range topics {
+		if !there[t.Name] {
+			absent = append(absent, t.config())
+		}
+	}
+	if len(absent) == 0 {
+		return nil
+	}
+	created, err := api.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: absent})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range absent {
+		switch err := created.Errors[t.Topic]; {
+		case err == nil:
+			logger.Info("created a kafka topic", "topic", t.Topic, "partitions", t.NumPartitions, "replication", t.ReplicationFactor)
+		case !errors.Is(err, kafkago.TopicAlreadyExists):
+			errs = append(errs, fmt.Errorf("create topic %q: %w", t.Topic, err))
+		}
+	}
+	return errors.Join(errs...)
+}
