@@ -1,8 +1,10 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,6 +181,10 @@ func (f *field) numberRange() string {
 }
 
 func oneOf(values []string) string {
+	values = slices.Clone(values)
+	for i := range values {
+		values[i] = cmp.Or(values[i], `""`)
+	}
 	last := len(values) - 1
 	if last == 0 {
 		return values[0]

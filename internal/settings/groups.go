@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // TLS is the group of settings of a TLS client. The zero TLS trusts the host's
@@ -88,6 +90,14 @@ func ValidateBroker(url string, t TLS, report func(path, value, want string)) {
 		if s.value != "" {
 			report("tls."+s.key, "", "a url that begins with tls:// if there is a tls setting")
 		}
+	}
+}
+
+// ValidateKeepAlive reports what is wrong with an MQTT keep alive interval, the
+// setting keep_alive, which travels as 16 bits of seconds (MQTT 3.1.1, 3.1.2.10).
+func ValidateKeepAlive(d time.Duration, report func(path, value, want string)) {
+	if d < time.Second || d > math.MaxUint16*time.Second || d%time.Second != 0 {
+		report("keep_alive", formatDuration(d), "a duration of whole seconds from 1s to 18h12m15s")
 	}
 }
 

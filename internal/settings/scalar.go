@@ -149,7 +149,11 @@ func (f *field) format(v reflect.Value) string {
 	case amount:
 		return Size(v.Int()).String()
 	default:
-		return v.Interface().(Secret).String()
+		s := v.Interface().(Secret)
+		if f.urlish && !hasPassword(s.value) {
+			return s.value
+		}
+		return s.String()
 	}
 }
 

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"cmp"
+	"crypto/tls"
+	"strings"
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/settings"
@@ -140,10 +143,19 @@ func Parse(name string, data []byte) (Config, error) {
 }
 
 // ClientID returns the MQTT client identifier.
-func (c *Config) ClientID() string { return or(c.MQTT.ClientID, c.Device) }
+func (c *Config) ClientID() string { return cmp.Or(c.MQTT.ClientID, c.Device) }
 
 // Username returns the MQTT user.
-func (c *Config) Username() string { return or(c.MQTT.Username, c.Device) }
+func (c *Config) Username() string { return cmp.Or(c.MQTT.Username, c.Device) }
+
+// ClientTLS returns the TLS of the connection to the broker, nil if it is not
+// encrypted. The error says which file is wrong.
+func (m MQTT) ClientTLS() (*tls.Config, error) {
+	if !strings.HasPrefix(m.URL, "tls://") {
+		return nil, nil
+	}
+	return m.TLS.Client()
+}
 
 // Climate returns the settings of a BME280 or BMP280: how many samples make a
 // value, and the coefficient of the low-pass filter, 0 being off.
@@ -155,13 +167,6 @@ func (c *Chip) Climate() (oversampling, filter int) {
 // measurement time register.
 func (c *Chip) Light() (mode string, measurementTime int) {
 	return value(c.Mode, ModeHigh), value(c.MeasurementTime, 69)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func value[T any](p *T, otherwise T) T {

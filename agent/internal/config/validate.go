@@ -88,9 +88,7 @@ func busNumber(name string) string {
 // Validate reports what is wrong with the broker's settings.
 func (m MQTT) Validate(report report) {
 	settings.ValidateBroker(m.URL, m.TLS, report)
-	if m.KeepAlive < time.Second || m.KeepAlive > 65535*time.Second || m.KeepAlive%time.Second != 0 {
-		report("keep_alive", m.KeepAlive.String(), "a duration of whole seconds from 1s to 18h12m15s")
-	}
+	settings.ValidateKeepAlive(m.KeepAlive, report)
 	settings.Within(report, "connect_timeout", m.ConnectTimeout, 100*time.Millisecond, 10*time.Minute)
 }
 
