@@ -129,6 +129,7 @@ func Reason(err error) string {
 	var code kafkago.Error
 	var network net.Error
 	var route *rawproduce.Error // the transport's metadata changed since ours was taken from it
+	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &code):
 		if reason, ok := codeReasons[code]; ok {
@@ -141,6 +142,8 @@ func Reason(err error) string {
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
+	case errors.As(err, &certificate):
+		return "tls"
 	case errors.As(err, &network):
 		if network.Timeout() {
 			return "timeout"

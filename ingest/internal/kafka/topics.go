@@ -49,7 +49,10 @@ func (t Topic) config() kafkago.TopicConfig {
 		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: t.Cleanup})
 	}
 	if t.Retention != 0 {
-		ms := max(-1, t.Retention.Milliseconds())
+		ms := t.Retention.Milliseconds()
+		if t.Retention < 0 {
+			ms = -1
+		}
 		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(ms, 10)})
 	}
 	return c
