@@ -13,11 +13,11 @@
 // MeasurementTime measures brighter light:
 //
 //	mode                MeasurementTime  one count  limit      longest time
-//	HighResolution      69 (default)     0.8333 lx   54611 lx  180 ms
-//	HighResolution      31               1.8548 lx  121552 lx   81 ms
+//	HighResolution      69 (default)     0.8333 lx   54612 lx  180 ms
+//	HighResolution      31               1.8548 lx  121555 lx   81 ms
 //	HighResolution2     69               0.4167 lx   27306 lx  180 ms
-//	HighResolution2     254              0.1132 lx    7417 lx  663 ms
-//	LowResolution       69               0.8333 lx   54611 lx   24 ms (steps of about 4 lx)
+//	HighResolution2     254              0.1132 lx    7418 lx  663 ms
+//	LowResolution       69               0.8333 lx   54612 lx   24 ms (steps of about 4 lx)
 //
 // # Source
 //
@@ -29,6 +29,6 @@
 //     its address is taken for it, and if it loses power between the command
 //     and the read, it reads 0, which is also what darkness reads.
 //   - It takes one command a transaction (page 10).
-//   - Full scale counts of the two high resolution modes differ by the factor
-//     two (page 11); a common fault of drivers is to miss that.
+//   - A count of the second high resolution mode is worth half of one of the
+//     first (page 11), which drivers commonly miss.
 package bh1750

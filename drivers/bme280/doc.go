@@ -14,9 +14,10 @@
 // mode does not use, is set to a value other than its reset value: so even the
 // configuration of a BMP280 without filter tells that a reset has been.
 //
-// The results are computed by the datasheets' integer formulas; 64-bit ones
-// for pressure and humidity. Their resolution is 0.01 degree Celsius, 1/256 Pa
-// and 1/1024 %RH.
+// The results are computed by the datasheets' integer formulas, in 64 bits.
+// Their resolution is 0.01 degree Celsius, 1/256 Pa and 1/1024 %RH; they differ
+// from the datasheets' formulas in double precision by less than 0.009 degree
+// Celsius, 0.012 Pa and 0.012 %RH.
 //
 // # Sources
 //

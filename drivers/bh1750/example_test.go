@@ -1,0 +1,34 @@
+package bh1750_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"periph.io/x/conn/v3/i2c/i2creg"
+
+	"github.com/telltale-iot/telltale/drivers/bh1750"
+)
+
+func Example() {
+	// A program for a Pi calls host.Init of periph.io/x/host/v3 first.
+	bus, err := i2creg.Open("1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = bus.Close() }()
+
+	chip, err := bh1750.New(bus, bh1750.Options{Mode: bh1750.HighResolution2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	switch lux, err := chip.Sense(context.Background()); {
+	case errors.Is(err, bh1750.ErrSaturated):
+		fmt.Println("brighter than this mode can measure")
+	case err != nil:
+		log.Print(err)
+	default:
+		fmt.Println(lux)
+	}
+}

@@ -1,0 +1,36 @@
+package bme280_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"periph.io/x/conn/v3/i2c/i2creg"
+	"periph.io/x/conn/v3/physic"
+
+	"github.com/telltale-iot/telltale/drivers/bme280"
+)
+
+func Example() {
+	// A program for a Pi calls host.Init of periph.io/x/host/v3 first.
+	bus, err := i2creg.Open("1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = bus.Close() }()
+
+	chip, err := bme280.New(bus, bme280.Options{Pressure: 4, Filter: 4})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		var e physic.Env
+		if err := chip.Sense(context.Background(), &e); err != nil {
+			log.Print(err) // the next reading may succeed
+		} else {
+			fmt.Println(e.Temperature, e.Humidity, e.Pressure)
+		}
+		time.Sleep(time.Second)
+	}
+}
