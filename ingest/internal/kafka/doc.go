@@ -6,7 +6,9 @@
 //
 //   - [Client.EnsureTopics], which creates the topics that are absent;
 //   - [Producer], which writes record batches with acks=all, keeps the order
-//     of each partition, and retries until its context ends.
+//     of each partition, and retries until its context ends;
+//   - [Consumer], a member of a consumer group that hands each [Assignment],
+//     one partition for one generation, to a goroutine of its own.
 //
 // The producer encodes record batches itself (format v2, magic 2) and sends
 // them with kafka-go's raw produce request, all partitions of a leader in one

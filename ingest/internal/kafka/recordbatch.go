@@ -15,9 +15,12 @@ type Header struct {
 
 // Record is one record of a topic.
 type Record struct {
-	Key     []byte // decides the partition; nil is written as a null key
+	Key     []byte // decides the partition, unless PartitionKey does; nil is written as a null key
 	Value   []byte // nil is a tombstone
 	Headers []Header
+
+	// PartitionKey decides the partition if it is not nil. It is not written.
+	PartitionKey []byte
 
 	// Time is when the record was received, Unix milliseconds. Brokers retain
 	// by it, so it must not be the time of the reading inside.
@@ -67,7 +70,11 @@ func (b *Batch) Append(topic string, r Record) {
 	}
 	start := len(b.bodies)
 	b.bodies = appendBody(b.bodies, &r)
-	b.entries = append(b.entries, entry{time: r.Time, start: start, end: len(b.bodies), hash: murmur2(r.Key), topic: t})
+	key := r.PartitionKey
+	if key == nil {
+		key = r.Key
+	}
+	b.entries = append(b.entries, entry{time: r.Time, start: start, end: len(b.bodies), hash: murmur2(key), topic: t})
 }
 
 // Record returns the i-th record and its topic. The slices are the batch's

@@ -1,0 +1,349 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// Defaults of [ConsumerOptions].
+const (
+	DefaultSessionTimeout = 10 * time.Second
+	DefaultMaxWait        = 250 * time.Millisecond
+	DefaultMaxBytes       = 1 << 20
+)
+
+// joinBackoff is how long the group waits after it could not join. kafka-go's
+// 5 s is what makes its Reader's first fetch late: the first attempt to join a
+// new cluster nearly always fails, its coordinator not being elected yet.
+const joinBackoff = 250 * time.Millisecond
+
+// ConsumerOptions says what a consumer reads.
+type ConsumerOptions struct {
+	Group string
+	Topic string
+
+	SessionTimeout time.Duration // after which a silent member is replaced; 0 is DefaultSessionTimeout
+	MaxWait        time.Duration // how long Fetch waits for records; 0 is DefaultMaxWait
+	MaxBytes       int           // of records in one Fetch, about; 0 is DefaultMaxBytes
+
+	// Retried, if not nil, is called for each attempt that failed to join the
+	// group, to fetch or to commit, with a label of [Reason]. It may be called
+	// from several goroutines at once.
+	Retried func(reason string)
+
+	Logger *slog.Logger // nil discards
+}
+
+// Consumer is a member of a consumer group.
+type Consumer struct {
+	options   ConsumerOptions
+	client    *Client
+	transport *kafkago.Transport
+	api       *kafkago.Client
+	log       *slog.Logger
+}
+
+// NewConsumer validates o and returns a Consumer. Nothing is dialled yet.
+func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
+	if o.Group == "" || o.Topic == "" {
+		return nil, errors.New("kafka: a consumer needs a group and a topic")
+	}
+	if o.SessionTimeout < 0 || o.MaxWait < 0 || o.MaxBytes < 0 || o.MaxBytes > math.MaxInt32 {
+		return nil, errors.New("kafka: negative or too large number in the consumer's options")
+	}
+	setDefault(&o.SessionTimeout, DefaultSessionTimeout)
+	setDefault(&o.MaxWait, DefaultMaxWait)
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.Retried == nil {
+		o.Retried = func(string) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	transport := c.newTransport(o.Topic)
+	return &Consumer{
+		options:   o,
+		client:    c,
+		transport: transport,
+		api:       &kafkago.Client{Addr: c.addr, Transport: transport},
+		log:       o.Logger.With("group", o.Group, "topic", o.Topic),
+	}, nil
+}
+
+// Run joins the group and calls handle for each partition that is assigned, in
+// a goroutine of its own, until ctx ends; it then leaves the group and returns
+// nil. The context given to handle ends when the partition may have gone to
+// another member; handle must then return, and Run waits for it before it joins
+// again. An error of handle ends Run and is returned.
+//
+// Brokers or a coordinator that are away are waited for, without end.
+func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *Assignment) error) error {
+	defer c.transport.CloseIdleConnections()
+	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
+		ID:                    c.options.Group,
+		Brokers:               c.client.options.Brokers,
+		Dialer:                c.client.dialer(),
+		Topics:                []string{c.options.Topic},
+		SessionTimeout:        c.options.SessionTimeout,
+		RebalanceTimeout:      c.options.SessionTimeout,
+		HeartbeatInterval:     c.options.SessionTimeout / 10,
+		JoinGroupBackoff:      joinBackoff,
+		WatchPartitionChanges: true, // a topic made later, or one that grew
+	})
+	if err != nil {
+		return fmt.Errorf("kafka: consumer group: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() { _ = group.Close() }() // never fails
+
+	pause := newPause(joinBackoff)
+	failing := false
+	for {
+		generation, err := group.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
+			return nil
+		case errors.Is(err, kafkago.RebalanceInProgress):
+			continue
+		case err != nil:
+			c.options.Retried(Reason(err))
+			if !failing {
+				failing = true
+				c.log.Warn("cannot join the consumer group; retrying", "error", err)
+			}
+			if err := sleep(ctx, pause.NextBackOff()); err != nil {
+				continue
+			}
+		default:
+			failing = false
+			pause.Reset()
+			c.start(ctx, cancel, generation, handle)
+		}
+	}
+}
+
+func newPause(least time.Duration) *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = least
+	pause.MaxInterval = DefaultBackoffMax
+	return pause
+}
+
+// start runs handle for the partitions of a generation; kafka-go waits for them
+// when the generation ends.
+func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g *kafkago.Generation, handle func(context.Context, *Assignment) error) {
+	assigned := g.Assignments[c.options.Topic]
+	ids := make([]int, 0, len(assigned))
+	for _, p := range assigned {
+		ids = append(ids, p.ID)
+	}
+	slices.Sort(ids)
+	c.log.Info("partitions assigned", "generation", g.ID, "partitions", ids)
+	for _, p := range assigned {
+		a := &Assignment{consumer: c, generation: g, id: p.ID, next: p.Offset}
+		a.lag.Store(-1)
+		g.Start(func(generation context.Context) {
+			// The generation ends the work, and so does the end of Run.
+			ctx, stop := context.WithCancelCause(ctx)
+			defer stop(nil)
+			unlink := context.AfterFunc(generation, func() { stop(kafkago.ErrGenerationEnded) })
+			defer unlink()
+			if err := handle(ctx, a); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+			<-ctx.Done()
+		})
+	}
+}
+
+// Message is a record that was consumed.
+type Message struct {
+	Record
+	Offset int64
+}
+
+// Header returns the value of the record's first header with this key, or nil.
+func (m *Message) Header(key string) []byte {
+	for i := range m.Headers {
+		if m.Headers[i].Key == key {
+			return m.Headers[i].Value
+		}
+	}
+	return nil
+}
+
+// Assignment is a partition that is assigned to this member of the group. It
+// belongs to the goroutine that handle runs in, but for Lag.
+type Assignment struct {
+	consumer   *Consumer
+	generation *kafkago.Generation
+	id         int
+	next       int64 // offset to fetch; kafkago.FirstOffset until the first fetch
+	lag        atomic.Int64
+
+	messages []Message
+	arena    []byte
+	failing  bool
+}
+
+// ID returns the partition's number.
+func (a *Assignment) ID() int { return a.id }
+
+// Topic returns the topic's name.
+func (a *Assignment) Topic() string { return a.consumer.options.Topic }
+
+// Next returns the offset that the next Fetch begins with, or a negative number
+// before the first Fetch of a group that has committed nothing.
+func (a *Assignment) Next() int64 { return a.next }
+
+// SeekTo makes the next Fetch begin at offset.
+func (a *Assignment) SeekTo(offset int64) { a.next = offset }
+
+// Lag returns how many records lay after those fetched, at the last Fetch, or
+// -1 before the first. It is safe for concurrent use.
+func (a *Assignment) Lag() int64 { return a.lag.Load() }
+
+// Fetch returns the next records, none if none came within MaxWait. They are
+// good until the next Fetch. It retries without end, with backoff and jitter;
+// the error is the context's cause.
+func (a *Assignment) Fetch(ctx context.Context) ([]Message, error) {
+	pause := newPause(DefaultBackoffMin)
+	for {
+		messages, err := a.fetch(ctx)
+		if err == nil {
+			if a.failing {
+				a.failing = false
+				a.consumer.log.Info("fetches records again", "partition", a.id)
+			}
+			return messages, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		a.consumer.options.Retried(Reason(err))
+		if !a.failing {
+			a.failing = true
+			a.consumer.log.Warn("cannot fetch records; retrying", "partition", a.id, "error", err)
+		}
+		if errors.Is(err, kafkago.OffsetOutOfRange) {
+			// Retention overtook the group, or the log was truncated: what is
+			// there is read from its start, and what was read is known again.
+			a.consumer.log.Warn("offset out of range; reading from the first", "partition", a.id, "offset", a.next)
+			a.next = kafkago.FirstOffset
+		}
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (a *Assignment) fetch(ctx context.Context) ([]Message, error) {
+	// A broker that stalls must not hold the partition for ever.
+	ctx, cancel := context.WithTimeout(ctx, a.consumer.options.MaxWait+DefaultRequestTimeout)
+	defer cancel()
+	response, err := a.consumer.api.Fetch(ctx, &kafkago.FetchRequest{
+		Topic:     a.Topic(),
+		Partition: a.id,
+		Offset:    a.next,
+		MinBytes:  1,
+		MaxBytes:  int64(a.consumer.options.MaxBytes),
+		MaxWait:   a.consumer.options.MaxWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if response.Error != nil {
+		return nil, response.Error
+	}
+	a.messages, a.arena = a.messages[:0], a.arena[:0]
+	next := a.next
+	for {
+		record, err := response.Records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("record after offset %d: %w", next, err)
+		}
+		if record.Offset < a.next {
+			continue // brokers answer with whole batches
+		}
+		m := Message{Offset: record.Offset, Record: Record{Time: record.Time.UnixMilli()}}
+		if m.Key, err = a.read(record.Key); err == nil {
+			m.Value, err = a.read(record.Value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("record at offset %d: %w", record.Offset, err)
+		}
+		for _, h := range record.Headers {
+			m.Headers = append(m.Headers, Header{Key: h.Key, Value: h.Value})
+		}
+		a.messages = append(a.messages, m)
+		next = record.Offset + 1
+	}
+	if next < 0 {
+		next = max(response.LogStartOffset, 0)
+	}
+	a.next = next
+	a.lag.Store(max(response.HighWatermark-next, 0))
+	return a.messages, nil
+}
+
+// read copies b, which kafka-go keeps in pages of its own, to the arena.
+func (a *Assignment) read(b kafkago.Bytes) ([]byte, error) {
+	if b == nil {
+		return nil, nil
+	}
+	defer func() { _ = b.Close() }() // never fails
+	n, start := b.Len(), len(a.arena)
+	// A slice of an arena that is outgrown stays good: the old one is kept by
+	// whoever points into it.
+	a.arena = slices.Grow(a.arena, n)[:start+n]
+	_, err := io.ReadFull(b, a.arena[start:])
+	return a.arena[start:len(a.arena):len(a.arena)], err
+}
+
+// ErrNotOwner says that the partition may belong to another member of the
+// group.
+var ErrNotOwner = errors.New("kafka: partition no longer assigned")
+
+// Commit makes offset the one from which the partition is read by whoever is
+// assigned it next. Nil proves that no other member was assigned it before the
+// call. It retries until the generation ends; the error then wraps ErrNotOwner.
+func (a *Assignment) Commit(ctx context.Context, offset int64) error {
+	pause := newPause(DefaultBackoffMin)
+	failing := false
+	for {
+		err := a.generation.CommitOffsets(map[string]map[int]int64{a.Topic(): {a.id: offset}})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.UnknownMemberId), ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ErrNotOwner, err)
+		}
+		a.consumer.options.Retried(Reason(err))
+		if !failing {
+			failing = true
+			a.consumer.log.Warn("cannot commit; retrying", "partition", a.id, "error", err)
+		}
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotOwner, err)
+		}
+	}
+}

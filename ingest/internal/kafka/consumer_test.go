@@ -1,0 +1,287 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
+)
+
+// collector is a handler that keeps what it is given.
+type collector struct {
+	mu     sync.Mutex
+	values map[string]int    // how often each value came
+	from   map[int]int64     // the first offset fetched, by partition
+	seen   chan struct{}     // signalled after each value, and never blocks
+	commit func(int64) bool  // whether to commit this offset
+	owned  map[int]struct{}  // partitions being handled
+	fetch  func(*Assignment) // called before each Fetch
+}
+
+func newCollector() *collector {
+	return &collector{
+		values: map[string]int{}, from: map[int]int64{}, owned: map[int]struct{}{},
+		seen: make(chan struct{}, 1), commit: func(int64) bool { return true }, fetch: func(*Assignment) {},
+	}
+}
+
+func (c *collector) handle(ctx context.Context, a *Assignment) error {
+	c.mu.Lock()
+	c.owned[a.ID()] = struct{}{}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.owned, a.ID())
+		c.mu.Unlock()
+	}()
+	for {
+		c.fetch(a)
+		messages, err := a.Fetch(ctx)
+		if err != nil {
+			return nil
+		}
+		c.mu.Lock()
+		for _, m := range messages {
+			if _, ok := c.from[a.ID()]; !ok {
+				c.from[a.ID()] = m.Offset
+			}
+			c.values[string(m.Value)]++
+		}
+		c.mu.Unlock()
+		if len(messages) > 0 && c.commit(a.Next()) {
+			if err := a.Commit(ctx, a.Next()); err != nil && !errors.Is(err, ErrNotOwner) {
+				return err
+			}
+		}
+		select {
+		case c.seen <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// until waits for a state of the collector.
+func (c *collector) until(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	deadline := time.After(60 * time.Second)
+	for {
+		c.mu.Lock()
+		ok := reached()
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-c.seen:
+		case <-deadline:
+			t.Fatalf("waited too long for %s; have %v", what, c.values)
+		}
+	}
+}
+
+func startConsumer(t *testing.T, brokers []string, handle func(context.Context, *Assignment) error) (stop func() error) {
+	t.Helper()
+	client, err := NewClient(Options{Brokers: brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := client.NewConsumer(ConsumerOptions{Group: "g", Topic: frames, MaxWait: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- consumer.Run(ctx, handle) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+func send(t *testing.T, brokers []string, first, last int) {
+	t.Helper()
+	p, _ := newProducer(t, Options{Brokers: brokers}, ProducerOptions{})
+	var records []Record
+	for i := first; i <= last; i++ {
+		records = append(records, Record{
+			Key: fmt.Appendf(nil, "sensor-%d", i%7), Value: fmt.Appendf(nil, "value-%d", i),
+			Headers: []Header{{Key: "device", Value: []byte("d")}},
+		})
+	}
+	if err := p.Send(t.Context(), frames, records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConsumerGoesOnFromItsCommit(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(2, frames))
+	send(t, c.ListenAddrs(), 0, 49)
+
+	first := newCollector()
+	stop := startConsumer(t, c.ListenAddrs(), func(ctx context.Context, a *Assignment) error {
+		if a.Topic() != frames || a.Next() >= 0 || a.Lag() != -1 {
+			return fmt.Errorf("new assignment: topic %q, next %d, lag %d", a.Topic(), a.Next(), a.Lag())
+		}
+		return first.handle(ctx, a)
+	})
+	first.until(t, "50 values", func() bool { return len(first.values) == 50 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	send(t, c.ListenAddrs(), 50, 99)
+
+	second := newCollector()
+	startConsumer(t, c.ListenAddrs(), second.handle)
+	second.until(t, "the next 50 values", func() bool { return len(second.values) == 50 })
+	for v, n := range second.values {
+		if n != 1 || first.values[v] != 0 {
+			t.Errorf("%s: %d times after the commit, %d before", v, n, first.values[v])
+		}
+	}
+}
+
+func TestConsumersShareThePartitions(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(4, frames))
+	a, b := newCollector(), newCollector()
+	stop := startConsumer(t, c.ListenAddrs(), a.handle)
+	a.until(t, "all partitions", func() bool { return len(a.owned) == 4 })
+	startConsumer(t, c.ListenAddrs(), b.handle)
+	b.until(t, "half of the partitions", func() bool { return len(b.owned) == 2 })
+	a.until(t, "the other half", func() bool { return len(a.owned) == 2 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "all partitions", func() bool { return len(b.owned) == 4 })
+}
+
+// TestConsumerSurvivesTheBroker: the broker goes away with a consumer running
+// and comes back, with its log, at the same address.
+func TestConsumerSurvivesTheBroker(t *testing.T) {
+	port, dir := kafkatest.FreePort(t), t.TempDir()
+	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(dir), kfake.SyncWrites(), kfake.SeedTopics(1, frames)}
+	brokers := []string{fmt.Sprintf("127.0.0.1:%d", port)}
+
+	got := newCollector()
+	startConsumer(t, brokers, got.handle) // there is nobody yet
+
+	first, err := kfake.NewCluster(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, brokers, 0, 9)
+	got.until(t, "10 values", func() bool { return len(got.values) == 10 })
+	first.Close()
+
+	second, err := kfake.NewCluster(opts[:len(opts)-1]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	send(t, brokers, 10, 19)
+	got.until(t, "20 values", func() bool { return len(got.values) == 20 })
+}
+
+func TestConsumerSeeks(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+	send(t, c.ListenAddrs(), 0, 9)
+	got := newCollector()
+	again := false
+	got.fetch = func(a *Assignment) {
+		if a.Next() == 10 && !again {
+			again = true
+			a.SeekTo(4)
+		}
+	}
+	startConsumer(t, c.ListenAddrs(), got.handle)
+	got.until(t, "the last six twice", func() bool { return got.values["value-9"] == 2 })
+	want := map[string]int{}
+	for i := range 10 {
+		want[fmt.Sprintf("value-%d", i)] = 1 + i/4 - i/8
+	}
+	if !maps.Equal(got.values, want) {
+		t.Errorf("values %v, want %v", got.values, want)
+	}
+}
+
+// TestCommitOfALostAssignment: a member that was replaced is told so.
+func TestCommitOfALostAssignment(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+	send(t, c.ListenAddrs(), 0, 0)
+	c.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		request := r.(*kmsg.OffsetCommitRequest)
+		response := request.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, t := range request.Topics {
+			topic := kmsg.NewOffsetCommitResponseTopic()
+			topic.Topic = t.Topic
+			for _, p := range t.Partitions {
+				partition := kmsg.NewOffsetCommitResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.IllegalGeneration.Code
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			response.Topics = append(response.Topics, topic)
+		}
+		return response, nil, true
+	})
+	lost := make(chan error, 1)
+	startConsumer(t, c.ListenAddrs(), func(ctx context.Context, a *Assignment) error {
+		if _, err := a.Fetch(ctx); err != nil {
+			return err
+		}
+		lost <- a.Commit(ctx, a.Next())
+		return nil
+	})
+	if err := <-lost; !errors.Is(err, ErrNotOwner) {
+		t.Fatalf("commit: %v, want ErrNotOwner", err)
+	}
+}
+
+func TestErrorOfAHandlerEndsRun(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(2, frames))
+	client, err := NewClient(Options{Brokers: c.ListenAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := client.NewConsumer(ConsumerOptions{Group: "g", Topic: frames})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err = consumer.Run(t.Context(), func(ctx context.Context, a *Assignment) error {
+		if a.ID() == 1 {
+			return broken
+		}
+		<-ctx.Done()
+		return nil
+	})
+	if !errors.Is(err, broken) {
+		t.Fatalf("Run returned %v, want the handler's error", err)
+	}
+}
+
+func TestNewConsumerRefuses(t *testing.T) {
+	client, err := NewClient(Options{Brokers: []string{"localhost:9092"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]ConsumerOptions{
+		"no group": {Topic: frames}, "no topic": {Group: "g"},
+		"negative wait":  {Group: "g", Topic: frames, MaxWait: -1},
+		"negative bytes": {Group: "g", Topic: frames, MaxBytes: -1},
+	} {
+		if _, err := client.NewConsumer(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
