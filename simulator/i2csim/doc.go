@@ -1,0 +1,25 @@
+// Package i2csim emulates an I²C bus and sensor chips at register level, so
+// that unmodified drivers run without hardware.
+//
+// A [Bus] implements periph's i2c.BusCloser and carries [Device]s. The chips,
+// [BME280] (also as a BMP280) and [BH1750], measure what a [Source] says their
+// surroundings are: each finds the raw word that the datasheet's formula turns
+// into that value, so a correct driver reads the source back to the chip's
+// resolution, and an incorrect one does not.
+//
+// The chips are written from their datasheets alone and share no code, table
+// or formula with this project's drivers: an emulator that shares its driver's
+// mistakes proves nothing. Where a datasheet gives a range, the emulator takes
+// the end that a driver finds harder; where it is silent, README.md says what
+// the emulator does.
+//
+// Everything is safe for concurrent use. There is no goroutine: a chip catches
+// up with its clock whenever it is looked at. The same seeds, sources and
+// times give the same bytes.
+//
+// Sources:
+//   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
+//   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - ROHM, BH1750FVI technical note, 2009.04 rev. B
+//   - NXP, I²C-bus specification and user manual, UM10204
+package i2csim
