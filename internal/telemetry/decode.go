@@ -15,7 +15,9 @@ type Decoder struct {
 	Spaced bool
 
 	scanner scanner
-	texts   interned
+	ids     interned
+	texts   interned // names and places
+	reasons interned
 	frame   Frame
 	seen    fields // of the frame at hand, for duplicates
 	got     fields // those that had a good value
@@ -55,6 +57,7 @@ func (d *Decoder) Each(data []byte, fn func(raw []byte, f *Frame, err error)) er
 			fn(raw, &d.frame, err)
 		}
 	case '[':
+		s.maxDepth++ // the array is not part of any frame
 		for more := s.open(']'); more; more = s.next(']') {
 			start := s.pos
 			err := d.element(&d.frame)
@@ -79,8 +82,8 @@ func (d *Decoder) Each(data []byte, fn func(raw []byte, f *Frame, err error)) er
 // element decodes the value at the cursor into f.
 func (d *Decoder) element(f *Frame) error {
 	s := &d.scanner
-	s.rejected, s.field, s.spaced = nil, fieldUnknown, false
-	d.Unknown, d.seen, d.got = false, 0, 0
+	s.begin()
+	d.seen, d.got = 0, 0
 	*f = Frame{}
 	if s.peek() == '{' {
 		d.object(f)
@@ -88,13 +91,17 @@ func (d *Decoder) element(f *Frame) error {
 	} else {
 		s.wrongType("a frame")
 	}
-	d.Spaced = s.spaced
+	d.Unknown, d.Spaced = s.unknown, s.spaced
 	if s.syntax != nil {
 		*f = Frame{}
 		return s.syntax
 	}
 	if s.rejected != nil {
-		*f = Frame{ID: f.ID, Sequenced: f.Sequenced, Epoch: f.Epoch, Seq: f.Seq}
+		refused := Frame{ID: f.ID}
+		if f.Sequenced {
+			refused.Sequenced, refused.Epoch, refused.Seq = true, f.Epoch, f.Seq
+		}
+		*f = refused
 		return s.rejected
 	}
 	return nil
@@ -105,7 +112,7 @@ func (d *Decoder) object(f *Frame) {
 	s := &d.scanner
 	for more := s.open('}'); more; more = s.next('}') {
 		var ok bool
-		switch d.member(frameField) {
+		switch s.member(&d.seen, frameField) {
 		case fieldUnknown:
 			continue
 		case fieldID:
@@ -137,60 +144,41 @@ func (d *Decoder) object(f *Frame) {
 	s.field = fieldUnknown
 }
 
-// member passes over a key and returns its field. The values of unknown fields
-// and of duplicates are passed over too, and fieldUnknown is returned.
-func (d *Decoder) member(fieldOf func(key []byte) field) field {
-	s := &d.scanner
-	at := s.pos
-	f := fieldOf(s.key())
-	s.field = f
-	switch {
-	case f == fieldUnknown:
-		d.Unknown = true
-	case d.seen.has(f):
-		// Which of the two is meant cannot be known.
-		s.reject(ReasonDuplicateKey, at, "want it once")
-		d.got.remove(f)
-	default:
-		d.seen.add(f)
-		return f
-	}
-	s.skip()
-	return fieldUnknown
-}
-
 // check makes sure that the frame's fields go together.
 func (d *Decoder) check(f *Frame) {
-	at := d.scanner.pos - 1
-	require := func(want field, reason, detail string) {
-		if !d.got.has(want) {
-			d.scanner.field = want
-			d.scanner.reject(reason, at, detail)
-		}
-	}
-	require(fieldID, ReasonMissingID, "want the sensor's id")
+	d.got &^= d.scanner.twice // which of the two is meant cannot be known
+	d.require(fieldID, ReasonMissingID, "want the sensor's id")
 	if d.got.has(fieldLost) {
-		require(fieldEpoch, ReasonMissingEpoch, "want the epoch of what is lost")
+		d.require(fieldEpoch, ReasonMissingEpoch, "want the epoch of what is lost")
 		if d.got&readingFields != 0 {
-			d.scanner.field = fieldLost
-			d.scanner.reject(ReasonBadLoss, at, "want no timestamp, seq, payload or faults in a loss")
+			d.refuse(fieldLost, ReasonBadLoss, "want no timestamp, seq, payload or faults with it")
 		}
 	} else {
-		require(fieldTimestamp, ReasonMissingTimestamp, "want the moment of sampling")
+		d.require(fieldTimestamp, ReasonMissingTimestamp, "want the moment of sampling")
 		if d.got.has(fieldSeq) {
-			require(fieldEpoch, ReasonMissingEpoch, "want the epoch that seq counts in")
+			d.require(fieldEpoch, ReasonMissingEpoch, "want it with seq")
 		}
 		if d.got.has(fieldEpoch) {
-			require(fieldSeq, ReasonMissingSeq, "want the reading's number in the epoch")
+			d.require(fieldSeq, ReasonMissingSeq, "want it with epoch")
 		}
-		f.Sequenced = d.got.has(fieldEpoch) && d.got.has(fieldSeq)
 	}
 	if !d.got.has(fieldID) {
 		f.ID = ""
 	}
-	if !f.Sequenced && !d.got.has(fieldLost) {
-		f.Epoch, f.Seq = 0, 0
+	f.Sequenced = d.got.has(fieldEpoch) && d.got.has(fieldSeq)
+}
+
+// require rejects the frame if it does not have the field.
+func (d *Decoder) require(f field, reason, detail string) {
+	if !d.got.has(f) {
+		d.refuse(f, reason, detail)
 	}
+}
+
+// refuse rejects the frame, at its end, for the sake of a field.
+func (d *Decoder) refuse(f field, reason, detail string) {
+	d.scanner.field = f
+	d.scanner.reject(reason, d.scanner.pos, detail)
 }
 
 // payload decodes the values of a reading.
@@ -201,7 +189,7 @@ func (d *Decoder) payload(p *Payload) bool {
 		return false
 	}
 	for more := s.open('}'); more; more = s.next('}') {
-		if f := d.member(payloadField); f != fieldUnknown {
+		if f := s.member(&d.seen, payloadField); f != fieldUnknown {
 			if v, ok := s.micro(); ok {
 				p.Set(Measure(f-fieldPayloadMeasures), v)
 			}
@@ -219,7 +207,7 @@ func (d *Decoder) faults(faults *Faults) bool {
 		return false
 	}
 	for more := s.open('}'); more; more = s.next('}') {
-		if f := d.member(faultsField); f != fieldUnknown {
+		if f := s.member(&d.seen, faultsField); f != fieldUnknown {
 			faults[f-fieldFaultsMeasures], _ = d.reason()
 		}
 	}
@@ -237,7 +225,7 @@ func (d *Decoder) lost(l *Loss) bool {
 	}
 	var haveSeqs, haveReason bool
 	for more := s.open('}'); more; more = s.next('}') {
-		switch d.member(lostField) {
+		switch s.member(&d.seen, lostField) {
 		case fieldLostSeq:
 			l.Seqs, haveSeqs = s.seqRange()
 		case fieldLostReason:
@@ -259,24 +247,35 @@ func (d *Decoder) id() (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if len(b) <= MaxID {
-		if id := d.texts.intern(b); ValidID(id) {
-			return id, true
-		}
+	if id, known := d.ids[string(b)]; known {
+		return id, true
 	}
-	d.scanner.reject(ReasonBadID, at, "want 1 to 128 bytes without slash and control characters")
-	return "", false
+	id := string(b)
+	if !ValidID(id) {
+		d.scanner.reject(ReasonBadID, at, "want 1 to 128 bytes without slash and control characters")
+		return "", false
+	}
+	d.ids.keep(id)
+	return id, true
 }
 
 // text decodes a string of bounded length.
 func (d *Decoder) text() (string, bool) {
 	at := d.scanner.pos
 	b, ok := d.scanner.text()
+	if !ok {
+		return "", false
+	}
+	if text, known := d.texts[string(b)]; known {
+		return text, true
+	}
 	if len(b) > MaxText {
 		d.scanner.reject(ReasonTooLong, at, "want at most 256 bytes")
 		return "", false
 	}
-	return d.texts.intern(b), ok
+	text := string(b)
+	d.texts.keep(text)
+	return text, true
 }
 
 // reason decodes the reason of a fault or a loss.
@@ -286,35 +285,33 @@ func (d *Decoder) reason() (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if len(b) <= MaxReason {
-		if reason := d.texts.intern(b); ValidReason(reason) {
-			return reason, true
-		}
+	if reason, known := d.reasons[string(b)]; known {
+		return reason, true
 	}
-	d.scanner.reject(ReasonBadReason, at, "want 1 to 32 of a-z, 0-9 and _")
-	return "", false
+	reason := string(b)
+	if !ValidReason(reason) {
+		d.scanner.reject(ReasonBadReason, at, "want 1 to 32 of a-z, 0-9 and _")
+		return "", false
+	}
+	d.reasons.keep(reason)
+	return reason, true
 }
 
-// maxInterned bounds how many strings a Decoder keeps: the id, name and place
-// of some ten thousand sensors.
-const maxInterned = 1 << 15
-
-// interned keeps one string of each value that it is asked for.
+// interned holds strings that have been found good, so that their next
+// occurrence needs neither a look nor a copy.
 type interned map[string]string
 
-// intern returns b as a string. A full table is emptied: that costs the known
-// sensors one allocation each, however many unknown ones there are.
-func (t *interned) intern(b []byte) string {
-	if s, ok := (*t)[string(b)]; ok {
-		return s
-	}
+// maxInterned bounds a table: some ten thousand sensors have room in it.
+const maxInterned = 1 << 15
+
+// keep adds s. A full table is emptied: that costs the known strings one
+// allocation each, however many unknown ones came between.
+func (t *interned) keep(s string) {
 	if *t == nil {
 		*t = make(interned)
 	}
 	if len(*t) >= maxInterned {
 		clear(*t)
 	}
-	s := string(b)
 	(*t)[s] = s
-	return s
 }

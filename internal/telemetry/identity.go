@@ -16,8 +16,11 @@ func ValidID(s string) bool {
 	if s == "" || len(s) > MaxID {
 		return false
 	}
-	for _, r := range s {
-		if r == '/' || r < ' ' || 0x7f <= r && r < 0xa0 {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '/', c < ' ', c == 0x7f:
+			return false
+		case c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0: // U+0080 to U+009F
 			return false
 		}
 	}

@@ -1,6 +1,9 @@
 package telemetry
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // microDigits is how many digits a Micro has after the decimal point.
 const microDigits = 6
@@ -16,33 +19,33 @@ func appendMicro(dst []byte, v Micro) []byte {
 		u = -u
 	}
 	dst = strconv.AppendUint(dst, u/1e6, 10)
-	frac := u % 1e6
-	if frac == 0 {
+	fraction := u % 1e6
+	if fraction == 0 {
 		return dst
 	}
 	dst = append(dst, '.')
-	for unit := uint64(1e5); frac > 0; unit /= 10 {
-		dst = append(dst, byte('0'+frac/unit))
-		frac %= unit
+	for unit := uint64(1e5); fraction > 0; unit /= 10 {
+		dst = append(dst, byte('0'+fraction/unit))
+		fraction %= unit
 	}
 	return dst
 }
 
-// parseMicro returns the JSON number in millionths, rounded half away from
-// zero; ok is false if that is beyond ±[MaxMicro]. It works on the decimal
-// digits, so no binary fraction comes between the text and the result.
-func parseMicro(number []byte) (v Micro, ok bool) {
-	negative := number[0] == '-'
-	if negative {
-		number = number[1:]
-	}
-	mantissa, exponent := cutExponent(number)
-	point := len(mantissa)
-	for i, c := range mantissa {
-		if c == '.' {
-			point = i
-			break
-		}
+// plainDigits is how many decimal digits always fit a uint64.
+const plainDigits = 19
+
+// powers are those of ten, up to a unit in millionths.
+var powers = [microDigits + 1]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
+
+// millionths returns the magnitude of any JSON number in millionths, rounded
+// half up, or something greater than [MaxMicro] if that is exceeded. It works
+// on the decimal digits, so no binary fraction comes between the text and the
+// result.
+func millionths(text []byte) uint64 {
+	text, exponent := cutExponent(bytes.TrimPrefix(text, []byte("-")))
+	point := bytes.IndexByte(text, '.')
+	if point < 0 {
+		point = len(text)
 	}
 
 	// end is how many of the digits make the millionths; the one after decides
@@ -50,7 +53,7 @@ func parseMicro(number []byte) (v Micro, ok bool) {
 	end := int64(point) + exponent + microDigits
 	var u uint64
 	var index int64
-	for i, c := range mantissa {
+	for i, c := range text {
 		if i == point {
 			continue
 		}
@@ -58,75 +61,38 @@ func parseMicro(number []byte) (v Micro, ok bool) {
 			if index == end && c >= '5' {
 				u++
 			}
-			break
+			return u
 		}
 		if u = u*10 + uint64(c-'0'); u > uint64(MaxMicro) {
-			return 0, false
+			return u
 		}
 		index++
 	}
-	for ; index < end && u > 0; index++ {
-		if u *= 10; u > uint64(MaxMicro) {
-			return 0, false
-		}
+	for ; index < end && 0 < u && u <= uint64(MaxMicro); index++ {
+		u *= 10
 	}
-	if u > uint64(MaxMicro) {
-		return 0, false
-	}
-	if negative {
-		return -Micro(u), true
-	}
-	return Micro(u), true
+	return u
 }
 
 // exponentBound stands for every greater exponent: it exceeds the length of
 // any message, so that digits and exponent cannot cancel out.
 const exponentBound = 1 << 40
 
-// cutExponent splits an unsigned JSON number at its exponent.
-func cutExponent(number []byte) (mantissa []byte, exponent int64) {
-	for i, c := range number {
-		if c != 'e' && c != 'E' {
-			continue
-		}
-		sign := int64(1)
-		for _, c := range number[i+1:] {
-			switch c {
-			case '+':
-			case '-':
-				sign = -1
-			default:
-				exponent = min(exponent*10+int64(c-'0'), exponentBound)
-			}
-		}
-		return number[:i], sign * exponent
+// cutExponent splits a JSON number at its exponent.
+func cutExponent(text []byte) (mantissa []byte, exponent int64) {
+	i := bytes.IndexAny(text, "eE")
+	if i < 0 {
+		return text, 0
 	}
-	return number, 0
-}
-
-// parseInteger returns the JSON number; integer is false if it is written with
-// a fraction or an exponent, ok is false if it does not fit.
-func parseInteger(number []byte) (v int64, integer, ok bool) {
-	negative := number[0] == '-'
-	if negative {
-		number = number[1:]
-	}
-	var u uint64
-	ok = true
-	for _, c := range number {
-		if c < '0' || '9' < c {
-			return 0, false, false
-		}
-		if u > (1<<63)/10 {
-			ok = false
-		}
-		u = u*10 + uint64(c-'0')
-		if u > 1<<63 {
-			ok = false
+	sign := int64(1)
+	for _, c := range text[i+1:] {
+		switch c {
+		case '+':
+		case '-':
+			sign = -1
+		default:
+			exponent = min(exponent*10+int64(c-'0'), exponentBound)
 		}
 	}
-	if negative {
-		return -int64(u), true, ok
-	}
-	return int64(u), true, ok && u < 1<<63
+	return text[:i], sign * exponent
 }

@@ -32,29 +32,11 @@ type receiptDecoder struct {
 	ranges  []SeqRange
 }
 
-// member passes over a key and returns its field, fieldUnknown after passing
-// over the value of a key that is unknown or a duplicate.
-func (d *receiptDecoder) member(seen *fields, fieldOf func(key []byte) field) field {
-	s := &d.scanner
-	at := s.pos
-	f := fieldOf(s.key())
-	s.field = f
-	if f != fieldUnknown {
-		if !seen.has(f) {
-			seen.add(f)
-			return f
-		}
-		s.reject(ReasonDuplicateKey, at, "want it once")
-	}
-	s.skip()
-	return fieldUnknown
-}
-
 func (d *receiptDecoder) object() {
 	s := &d.scanner
 	var seen fields
 	for more := s.open('}'); more; more = s.next('}') {
-		if d.member(&seen, receiptField) == fieldUnknown {
+		if s.member(&seen, receiptField) == fieldUnknown {
 			continue
 		}
 		if s.peek() != '[' {
@@ -84,7 +66,7 @@ func (d *receiptDecoder) sensor() {
 	for more := s.open('}'); more; more = s.next('}') {
 		at := s.pos
 		var ok bool
-		switch d.member(&seen, sensorReceiptField) {
+		switch s.member(&seen, sensorReceiptField) {
 		case fieldUnknown:
 			continue
 		case fieldID:

@@ -1,39 +1,52 @@
 package telemetry
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// MaxDepth bounds the nesting of arrays and objects in a message, the array of
-// a batch included. A frame needs three levels.
+// MaxDepth bounds the nesting of objects and arrays in a frame or a receipt,
+// which is itself the first level. A frame needs three.
 const MaxDepth = 16
 
-// maxSyntaxDepth is encoding/json's bound: a deeper message is not scanned on.
+// maxSyntaxDepth is encoding/json's bound: it refuses to scan a deeper message.
 const maxSyntaxDepth = 10000
 
 // scanner walks over a JSON text. It accepts what encoding/json accepts.
 //
-// There are two kinds of error. A syntax error ends the scan: the cursor goes
-// to the end of the data, where every method finds nothing more, so callers
-// look at syntax once, when they are done. A rejection is about a meaning; it
-// is noted and the scan goes on, because only a text that has been scanned to
-// its end is known to be JSON. The first of each kind counts.
+// There are two kinds of error, and the first of each counts. A syntax error
+// ends the scan: the cursor goes to the end of the data, where every method
+// finds nothing more, so callers look at syntax once, when they are done. A
+// rejection is about what the text means; it is noted and the scan goes on,
+// because only a text that has been scanned to its end is known to be JSON.
 type scanner struct {
 	data     []byte
 	pos      int
-	depth    int    // of the open arrays and objects
+	depth    int    // how many arrays and objects are open
+	maxDepth int    // more than that are rejected
 	stack    []byte // closing brackets of what skip is in
 	unquoted []byte // the last string, if it had to be decoded
-	spaced   bool   // there was white space
 	field    field  // the known field that the cursor is in
+
+	spaced  bool   // there was white space
+	unknown bool   // there were unknown fields
+	twice   fields // of which there were duplicates
 
 	syntax   *DecodeError
 	rejected *DecodeError
 }
 
 func (s *scanner) reset(data []byte) {
-	*s = scanner{data: data, stack: s.stack[:0], unquoted: s.unquoted}
+	s.data, s.pos, s.depth, s.maxDepth = data, 0, 0, MaxDepth
+	s.syntax = nil
+	s.begin()
+}
+
+// begin forgets what is known of the message so far but for its syntax.
+func (s *scanner) begin() {
+	s.field, s.spaced, s.unknown, s.twice, s.rejected = fieldUnknown, false, false, 0, nil
 }
 
 // fail notes a syntax error at the cursor and ends the scan.
@@ -60,6 +73,15 @@ func (s *scanner) peek() byte {
 
 // space passes over white space and returns the byte after it, as peek does.
 func (s *scanner) space() byte {
+	if c := s.peek(); c > ' ' {
+		return c
+	}
+	return s.spaces()
+}
+
+// spaces is the part of space that is seldom needed, apart so that the other
+// is inlined.
+func (s *scanner) spaces() byte {
 	for ; s.pos < len(s.data); s.pos++ {
 		switch c := s.data[s.pos]; c {
 		case ' ', '\t', '\n', '\r':
@@ -87,12 +109,12 @@ func (s *scanner) end() {
 //	}
 func (s *scanner) open(closing byte) (more bool) {
 	s.depth++
-	if s.depth > MaxDepth {
+	if s.depth > s.maxDepth {
 		if s.depth > maxSyntaxDepth {
-			s.fail("less nesting")
+			s.fail("at most 10000 levels")
 			return false
 		}
-		s.reject(ReasonTooDeep, s.pos, "nested deeper than 16")
+		s.reject(ReasonTooDeep, s.pos, "want at most 16 levels")
 	}
 	s.pos++
 	if s.space() != closing {
@@ -104,6 +126,10 @@ func (s *scanner) open(closing byte) (more bool) {
 
 // next passes the comma and reports whether another element follows.
 func (s *scanner) next(closing byte) (more bool) {
+	if rest := s.data[s.pos:]; len(rest) > 1 && rest[0] == ',' && rest[1] > ' ' {
+		s.pos++ // the compact case
+		return true
+	}
 	switch s.space() {
 	case ',':
 		s.pos++
@@ -130,6 +156,10 @@ func (s *scanner) key() []byte {
 		return nil
 	}
 	key := s.str()
+	if rest := s.data[s.pos:]; len(rest) > 1 && rest[0] == ':' && rest[1] > ' ' {
+		s.pos++ // the compact case
+		return key
+	}
 	if s.space() != ':' {
 		s.fail("a colon")
 		return nil
@@ -137,6 +167,28 @@ func (s *scanner) key() []byte {
 	s.pos++
 	s.space()
 	return key
+}
+
+// member passes over a key and returns its field, as fieldOf has it. If that is
+// unknown or in seen already, the value is passed over too, and fieldUnknown is
+// returned.
+func (s *scanner) member(seen *fields, fieldOf func(key []byte) field) field {
+	at := s.pos
+	s.field = fieldUnknown
+	f := fieldOf(s.key())
+	s.field = f
+	switch {
+	case f == fieldUnknown:
+		s.unknown = true
+	case seen.has(f):
+		s.reject(ReasonDuplicateKey, at, "want it once")
+		s.twice.add(f)
+	default:
+		seen.add(f)
+		return f
+	}
+	s.skip()
+	return fieldUnknown
 }
 
 // skip passes over any value. It does not recurse, so no message can exhaust
@@ -197,65 +249,91 @@ func (s *scanner) literal(word string) {
 	s.fail(word)
 }
 
-// number passes over a number and returns its text; nil is a syntax error.
-func (s *scanner) number() []byte {
-	start := s.pos
-	if s.peek() == '-' {
-		s.pos++
+// number passes over a number and returns its text, nil after a syntax error.
+// A plain number, one that has no exponent and few enough digits for a uint64,
+// is ±mantissa/10^fraction.
+func (s *scanner) number() (text []byte, mantissa uint64, fraction int, plain bool) {
+	text = s.data[s.pos:]
+	rest := text
+	if len(rest) > 0 && rest[0] == '-' {
+		rest = rest[1:]
 	}
-	if s.peek() == '0' {
-		s.pos++
-	} else if !s.digits() {
-		return nil
+	whole := rest
+	mantissa, rest = digits(0, whole)
+	n := len(whole) - len(rest)
+	good := n == 1 || n > 1 && whole[0] != '0'
+	if len(rest) > 0 && rest[0] == '.' {
+		part := rest[1:]
+		mantissa, rest = digits(mantissa, part)
+		fraction = len(part) - len(rest)
+		good = good && fraction > 0
 	}
-	if s.peek() == '.' {
-		s.pos++
-		if !s.digits() {
-			return nil
+	plain = n+fraction <= plainDigits
+	if len(rest) > 0 && (rest[0] == 'e' || rest[0] == 'E') {
+		plain = false
+		rest = rest[1:]
+		if len(rest) > 0 && (rest[0] == '+' || rest[0] == '-') {
+			rest = rest[1:]
 		}
+		n := len(rest)
+		_, rest = digits(0, rest)
+		good = good && len(rest) < n
 	}
-	if c := s.peek(); c == 'e' || c == 'E' {
-		s.pos++
-		if c := s.peek(); c == '+' || c == '-' {
-			s.pos++
-		}
-		if !s.digits() {
-			return nil
-		}
+	if !good {
+		s.fail("a value")
+		return nil, 0, 0, false
 	}
-	return s.data[start:s.pos]
+	s.pos = len(s.data) - len(rest)
+	return text[:len(text)-len(rest)], mantissa, fraction, plain
 }
 
-// digits passes over at least one digit.
-func (s *scanner) digits() bool {
-	start := s.pos
-	for s.pos < len(s.data) && s.data[s.pos]-'0' <= 9 {
-		s.pos++
+// digits passes over the digits at the beginning of b: it appends them to the
+// decimal number v and returns it with what follows.
+func digits(v uint64, b []byte) (uint64, []byte) {
+	for i, c := range b {
+		if c -= '0'; c > 9 {
+			return v, b[i:]
+		}
+		v = v*10 + uint64(c)
 	}
-	if s.pos == start {
-		s.fail("a value")
-		return false
-	}
-	return true
+	return v, nil
 }
 
 // str passes over a string and returns its value, valid until the next string.
 func (s *scanner) str() []byte {
 	start := s.pos + 1
-	for i := start; i < len(s.data); i++ {
-		switch c := s.data[i]; {
-		case c == '"':
-			s.pos = i + 1
-			return s.data[start:i]
-		case c == '\\' || c < ' ' || c >= utf8.RuneSelf:
-			s.unquoted = append(s.unquoted[:0], s.data[start:i]...)
-			s.pos = i
-			return s.decodedStr()
+	rest := s.data[start:]
+	n := 0
+	for len(rest)-n >= 8 {
+		if w := special(binary.LittleEndian.Uint64(rest[n:])); w != 0 {
+			n += bits.TrailingZeros64(w) / 8
+			break
 		}
+		n += 8
 	}
-	s.pos = len(s.data)
-	s.fail("the end of the string")
-	return nil
+	for n < len(rest) && special(uint64(rest[n]))&0x80 == 0 {
+		n++
+	}
+	if n < len(rest) && rest[n] == '"' {
+		s.pos = start + n + 1
+		return rest[:n]
+	}
+	s.pos = start + n
+	s.unquoted = append(s.unquoted[:0], rest[:n]...)
+	return s.decodedStr()
+}
+
+// special finds the bytes, of the eight in w, that do not stand for themselves
+// in a string: quote, backslash, control characters and all but ASCII. The high
+// bit of the lowest such byte is set in the result. (x-1 sets it if x is 0, and
+// borrows from the byte above, which is why only the lowest counts.)
+func special(w uint64) uint64 {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	quote, backslash := w^ones*'"', w^ones*'\\'
+	return (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & highs
 }
 
 // decodedStr passes over the rest of a string that is not plain ASCII.

@@ -1,5 +1,11 @@
 package telemetry
 
+import (
+	"bytes"
+	"math"
+	"math/bits"
+)
+
 // The methods below pass over one value of an expected type. ok is false if
 // there is none: null is absence, everything else is rejected.
 
@@ -34,14 +40,24 @@ func (s *scanner) micro() (v Micro, ok bool) {
 		return 0, false
 	}
 	at := s.pos
-	number := s.number()
-	if number == nil {
+	text, u, fraction, plain := s.number()
+	if text == nil {
 		return 0, false
 	}
-	if v, ok = parseMicro(number); !ok {
-		s.reject(ReasonOutOfRange, at, "want at most 1e9 units")
+	var high uint64
+	if plain && fraction <= microDigits {
+		high, u = bits.Mul64(u, powers[microDigits-fraction])
+	} else {
+		u = millionths(text)
 	}
-	return v, ok
+	if high > 0 || u > uint64(MaxMicro) {
+		s.reject(ReasonOutOfRange, at, "want at most 1e9 units")
+		return 0, false
+	}
+	if text[0] == '-' {
+		return -Micro(u), true
+	}
+	return Micro(u), true
 }
 
 // integer passes over an integer of 64 bits.
@@ -51,18 +67,20 @@ func (s *scanner) integer() (v int64, ok bool) {
 		return 0, false
 	}
 	at := s.pos
-	number := s.number()
-	if number == nil {
-		return 0, false
-	}
-	v, integer, ok := parseInteger(number)
+	text, u, fraction, plain := s.number()
 	switch {
-	case !integer:
+	case text == nil:
+		return 0, false
+	case fraction > 0, !plain && bytes.ContainsAny(text, "eE"):
 		s.reject(ReasonWrongType, at, "want an integer without fraction and exponent")
-	case !ok:
-		s.reject(ReasonOutOfRange, at, "want an integer of 64 bits")
+		return 0, false
+	case plain && u <= math.MaxInt64 && text[0] != '-':
+		return int64(u), true
+	case plain && u <= -math.MinInt64 && text[0] == '-':
+		return -int64(u), true
 	}
-	return v, ok
+	s.reject(ReasonOutOfRange, at, "want an integer of 64 bits")
+	return 0, false
 }
 
 // counter passes over an epoch or a sequence number.
