@@ -26,7 +26,7 @@ var typeNames = [...]string{list: "list", text: "text", truth: "bool", number: "
 // followed by the settings of their elements, which have neither flag nor
 // variable. A secret is followed by the setting that names its file.
 func (s *Settings) Document() []Setting {
-	return document(nil, s.root, s.defaults, nil)
+	return slices.Clone(s.all)
 }
 
 func document(all []Setting, f *field, defaults reflect.Value, indices []int) []Setting {
@@ -94,7 +94,7 @@ func (s *Settings) isSecret(path string) bool {
 
 // known says which settings a group has, or which one was meant by an unknown
 // key: the nearest of the group, or the one of that name elsewhere.
-func (s *Settings) known(f *field, path, key string) string {
+func (s *Settings) known(f *field, key string) string {
 	var names []string
 	for _, c := range f.children {
 		if c.kind != secret || c.urlish {
@@ -113,7 +113,7 @@ func (s *Settings) known(f *field, path, key string) string {
 	if nearest != "" {
 		return "a setting that exists, perhaps " + nearest
 	}
-	for _, d := range s.Document() {
+	for _, d := range s.all {
 		if d.Type != typeNames[secret] && strings.HasSuffix(d.Path, "."+key) {
 			return "a setting that exists, perhaps " + d.Path
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,10 +14,10 @@ import (
 // NamingRule says to the user how settings are named; it is meant for --help.
 const NamingRule = `A setting that the file calls mqtt.keep_alive is the flag --mqtt-keep-alive and the
 environment variable TELLTALE_MQTT_KEEP_ALIVE. A flag wins over the environment, the
-environment over the file, the file over the default. A list is given to a flag or a
-variable as YAML, such as '[bridge, sink]'. A secret is never a flag and never in the
-file: give the name of a file that holds it (mqtt.password_file, --mqtt-password-file)
-or the value itself in the environment (TELLTALE_MQTT_PASSWORD).`
+environment over the file, the file over the default. A flag or a variable takes a list
+as YAML, with or without the brackets around it. A secret is never a flag and never in
+the file: give the name of a file that holds it (mqtt.password_file,
+--mqtt-password-file), or the value itself in the environment (TELLTALE_MQTT_PASSWORD).`
 
 // Defaulter is implemented by the pointer to an element of a list whose
 // settings have defaults other than zero.
@@ -31,19 +30,23 @@ type Settings struct {
 	root     *field
 	cfg      reflect.Value // the caller's struct
 	defaults reflect.Value // a copy of it as it was
+	all      []Setting
 	flags    []*flagValue
+
+	// What follows is of one Load or Parse.
 
 	origins  map[string]origin // by path
 	secrets  map[string]given  // by path
 	refused  map[string]bool   // paths whose value was refused already
-	problems Problems
+	problems []problem
 }
 
-// level is a source's rank; a higher one wins.
+// level is a kind of source; a higher one wins.
 type level uint8
 
 const (
-	fromFile level = iota
+	byDefault level = iota
+	fromFile
 	fromEnv
 	fromFlag
 )
@@ -56,16 +59,16 @@ type origin struct {
 	text         string
 }
 
-func (o origin) problem(path, value, want string) Problem {
-	return Problem{Source: o.source, Line: o.line, Column: o.column, Path: path, Value: value, Want: want}
+// problem is a Problem that knows its place among others.
+type problem struct {
+	Problem
+	level level
 }
 
-// given is what was said of a secret: the name of its file, or itself.
-type given struct {
-	level  level
-	file   bool
-	value  string
-	origin origin
+func (s *Settings) report(o origin, path, value, want string) {
+	s.problems = append(s.problems, problem{
+		Problem{Source: o.source, Line: o.line, Column: o.column, Path: path, Value: value, Want: want}, o.level,
+	})
 }
 
 // New describes the configuration that cfg, a pointer to a struct, points to;
@@ -75,8 +78,9 @@ func New(cfg any) *Settings {
 	v := reflect.ValueOf(cfg).Elem()
 	s := &Settings{root: newField("", v.Type()), cfg: v, defaults: reflect.New(v.Type()).Elem()}
 	s.defaults.Set(v)
+	s.all = document(nil, s.root, s.defaults, nil)
 	names := map[string]string{}
-	for _, d := range s.Document() {
+	for _, d := range s.all {
 		if d.Env == "" {
 			continue
 		}
@@ -95,14 +99,17 @@ func New(cfg any) *Settings {
 func (s *Settings) Load(file string, lookupEnv func(string) (string, bool)) error {
 	s.reset()
 	if file != "" {
-		data, err := readFile(file)
+		data, err := readFile(file, maxDocument)
 		if err != nil {
 			return Problems{{Source: file, Want: "a file that can be read: " + reason(err)}}
 		}
-		s.decode(file, true, data, s.root, "", s.cfg)
+		s.decode(origin{level: fromFile, source: file}, data, s.root, "", s.cfg)
 	}
-	for _, d := range s.Document() {
-		if text, ok := lookupEnv(d.Env); ok && d.Env != "" {
+	for _, d := range s.all {
+		if d.Env == "" {
+			continue
+		}
+		if text, ok := lookupEnv(d.Env); ok {
 			s.override(d, origin{level: fromEnv, source: d.Env, text: text})
 		}
 	}
@@ -119,7 +126,7 @@ func (s *Settings) Load(file string, lookupEnv func(string) (string, bool)) erro
 // does.
 func (s *Settings) Parse(name string, data []byte) error {
 	s.reset()
-	s.decode(name, true, data, s.root, "", s.cfg)
+	s.decode(origin{level: fromFile, source: name}, data, s.root, "", s.cfg)
 	return s.finish()
 }
 
@@ -138,31 +145,14 @@ func (s *Settings) finish() error {
 	if len(s.problems) == 0 {
 		return nil
 	}
-	rank := func(p Problem) int {
-		switch {
-		case p.Line > 0:
-			return 0
-		case strings.HasPrefix(p.Source, "--"):
-			return 2
-		default:
-			return 1
-		}
-	}
-	slices.SortStableFunc(s.problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	slices.SortStableFunc(s.problems, func(a, b problem) int {
+		return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return s.problems
-}
-
-func readFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
+	all := make(Problems, len(s.problems))
+	for i, p := range s.problems {
+		all[i] = p.Problem
 	}
-	if info.Size() > maxDocument {
-		return make([]byte, maxDocument+1), nil
-	}
-	return os.ReadFile(name)
+	return all
 }
 
 // reason is an error without the operation and the path that the message names
@@ -182,12 +172,8 @@ func (s *Settings) override(d Setting, o origin) {
 		v = v.Field(i)
 	}
 	if f.kind == secret {
-		path, file := strings.CutSuffix(d.Path, fileSuffix)
-		if !file {
-			path = d.Path
-		}
 		s.origins[d.Path] = o
-		s.setSecret(path, o.level, given{file: file, value: o.text, origin: o})
+		s.setSecret(f, given{file: d.Path != f.path, value: o.text, origin: o})
 		return
 	}
 	for path := range s.origins {
@@ -201,7 +187,7 @@ func (s *Settings) override(d Setting, o origin) {
 		}
 	}
 	if f.kind == list {
-		s.decode(o.source, false, []byte(o.text), f, d.Path, v)
+		s.decode(o, flow(o.text), f, d.Path, v)
 		return
 	}
 	if want := f.setText(v, o.text); want != "" {
@@ -209,11 +195,19 @@ func (s *Settings) override(d Setting, o origin) {
 		if value == "" {
 			value = `""`
 		}
-		s.problems = append(s.problems, o.problem(d.Path, value, want))
+		s.report(o, d.Path, value, want)
 		s.refused[d.Path] = true
 		return
 	}
 	s.origins[d.Path] = o
+}
+
+// flow returns the YAML of a list that may lack its brackets: bridge,sink.
+func flow(text string) []byte {
+	if strings.HasPrefix(strings.TrimSpace(text), "[") {
+		return []byte(text)
+	}
+	return []byte("[" + text + "]")
 }
 
 // within reports whether path is outer or something in it.
@@ -247,7 +241,7 @@ func (f *flagValue) Type() string { return f.setting.Type }
 // Flags adds one flag for each setting that is no group and no secret. It is
 // called once.
 func (s *Settings) Flags(fs *pflag.FlagSet) {
-	for _, d := range s.Document() {
+	for _, d := range s.all {
 		if d.Flag == "" {
 			continue
 		}

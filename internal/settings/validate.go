@@ -78,5 +78,5 @@ func (s *Settings) invalid(path, value, want string) {
 	if s.isSecret(path) || hasPassword(value) {
 		value = ""
 	}
-	s.problems = append(s.problems, o.problem(path, value, want))
+	s.report(o, path, value, want)
 }

@@ -10,27 +10,25 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds on a document, far above any real one. The first keeps the parser's
-// recursion within the stack; the second keeps aliases of aliases from
-// multiplying without end.
+// Bounds on a document, far above any real one. The parser's time grows with
+// the square of an unclosed bracket's content and of the depth; aliases of
+// aliases would multiply without end.
 const (
-	maxDocument = 1 << 20
+	maxDocument = 256 << 10
 	maxNodes    = 1 << 18
 )
 
 // decoder carries one parsed text into a value.
 type decoder struct {
 	s       *Settings
-	source  string
-	inFile  bool // lines and columns mean something
+	from    origin // of the whole
 	aliases map[*ast.AliasNode]ast.Node
 	nodes   int
 }
 
-// decode carries data, of which source is the name, into v, which is what f
-// describes and path names.
-func (s *Settings) decode(source string, inFile bool, data []byte, f *field, path string, v reflect.Value) {
-	d := &decoder{s: s, source: source, inFile: inFile}
+// decode carries data into v, which is what f describes and path names.
+func (s *Settings) decode(from origin, data []byte, f *field, path string, v reflect.Value) {
+	d := &decoder{s: s, from: from}
 	body, ok := d.parse(data, path)
 	if !ok {
 		s.refused[path] = true
@@ -42,12 +40,15 @@ func (s *Settings) decode(source string, inFile bool, data []byte, f *field, pat
 	}
 	d.aliases = resolve(body)
 	d.value(f, path, body, start(body), v)
+	if d.nodes > maxNodes {
+		s.refused[path] = true
+	}
 }
 
 // parse returns the body of the only document in data, nil if it is empty.
 func (d *decoder) parse(data []byte, path string) (body ast.Node, ok bool) {
 	if len(data) > maxDocument {
-		d.report(nil, path, "", "at most 1MiB of YAML")
+		d.report(nil, path, "", "at most 256KiB of YAML")
 		return nil, false
 	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
@@ -145,7 +146,7 @@ func (d *decoder) value(f *field, path string, n ast.Node, at *token.Token, v re
 	written := n.GetToken()
 	n = d.plain(n)
 	if n == nil {
-		d.refuse(written, path, "*"+written.Next.Value, "an alias of an anchor above it")
+		d.refuse(written, path, "", "an alias of an anchor above it")
 		return
 	}
 	switch n := n.(type) {
@@ -285,26 +286,20 @@ func (d *decoder) merge(f *field, path string, n ast.Node, v reflect.Value, give
 func (d *decoder) entry(f *field, path, key string, entry *ast.MappingValueNode, v reflect.Value) {
 	at := entry.Key.GetToken()
 	child, ofFile := f.child(key)
+	path = join(path, key)
 	switch {
 	case child == nil:
-		d.report(at, join(path, key), "", d.s.known(f, path, key))
-	case ofFile:
-		var name string
-		file := &field{kind: text, typ: reflect.TypeFor[string]()}
-		d.value(file, join(path, key), entry.Value, at, reflect.ValueOf(&name).Elem())
-		if o, ok := d.s.origins[join(path, key)]; ok && name != "" {
-			d.s.setSecret(join(path, child.key), fromFile, given{file: true, value: name, origin: o})
-		}
-	case child.kind == secret && !child.urlish:
-		d.report(at, join(path, key), "", child.placeForSecret())
-	case child.kind == secret:
-		var literal string
-		d.value(&field{kind: text, typ: reflect.TypeFor[string]()}, join(path, key), entry.Value, at, reflect.ValueOf(&literal).Elem())
-		if o, ok := d.s.origins[join(path, key)]; ok {
-			d.s.setSecret(join(path, key), fromFile, given{value: literal, origin: o})
-		}
+		d.report(at, path, "", d.s.known(f, key))
+	case child.kind != secret:
+		d.value(child, path, entry.Value, at, v.Field(child.index))
+	case !ofFile && !child.urlish:
+		d.report(at, path, "", child.placeForSecret())
 	default:
-		d.value(child, join(path, key), entry.Value, at, v.Field(child.index))
+		var value string
+		d.value(&field{kind: text, typ: reflect.TypeFor[string]()}, path, entry.Value, at, reflect.ValueOf(&value).Elem())
+		if o, ok := d.s.origins[path]; ok && value != "" {
+			d.s.setSecret(child, given{file: ofFile, value: value, origin: o})
+		}
 	}
 }
 
@@ -323,8 +318,9 @@ func (f *field) child(key string) (child *field, ofFile bool) {
 }
 
 func (d *decoder) origin(at *token.Token, text string) origin {
-	o := origin{source: d.source, text: text}
-	if d.inFile {
+	o := d.from
+	o.text = text
+	if o.level == fromFile {
 		o.line, o.column = 1, 1
 		if at != nil {
 			o.line, o.column = at.Position.Line, at.Position.Column
@@ -335,8 +331,7 @@ func (d *decoder) origin(at *token.Token, text string) origin {
 
 // report adds a problem with the document at a token (nil: its beginning).
 func (d *decoder) report(at *token.Token, path, value, want string) {
-	o := d.origin(at, value)
-	d.s.problems = append(d.s.problems, o.problem(path, value, want))
+	d.s.report(d.origin(at, value), path, value, want)
 }
 
 // refuse reports a value, and keeps validation from judging what is there in
