@@ -3,7 +3,6 @@ package bh1750_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log"
 
 	"periph.io/x/conn/v3/i2c/i2creg"
@@ -25,10 +24,10 @@ func Example() {
 	}
 	switch lux, err := chip.Sense(context.Background()); {
 	case errors.Is(err, bh1750.ErrSaturated):
-		fmt.Println("brighter than this mode can measure")
+		log.Print("brighter than this mode can measure")
 	case err != nil:
 		log.Print(err)
 	default:
-		fmt.Println(lux)
+		log.Print(lux)
 	}
 }

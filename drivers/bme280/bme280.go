@@ -178,20 +178,22 @@ func (d *Dev) configure(ctx context.Context) error {
 		return err
 	}
 
-	var b [calibrationSize]byte
-	if err := d.read(regCalibration, b[:splitCalibration], "read calibration"); err != nil {
-		return err
-	}
-	if d.model == BME280 {
-		if err := d.read(regCalibrationHumidity, b[splitCalibration:], "read humidity calibration"); err != nil {
-			return err
-		}
-	}
-	cal, err := parseCalibration(&b, d.model)
+	// Nothing protects the bytes on the bus, and a wrong one would bias every
+	// reading from here on.
+	b, err := d.readCalibration()
 	if err != nil {
 		return err
 	}
-	d.cal = cal
+	again, err := d.readCalibration()
+	if err != nil {
+		return err
+	}
+	if again != b {
+		return fmt.Errorf("%w: read twice, it differs", drivers.ErrBadCalibration)
+	}
+	if d.cal, err = parseCalibration(&b, d.model); err != nil {
+		return err
+	}
 
 	pairs := []byte{regConfig, d.set.config}
 	if d.model == BME280 {
@@ -199,6 +201,16 @@ func (d *Dev) configure(ctx context.Context) error {
 		pairs = append(pairs, regCtrlHum, d.set.ctrlHum)
 	}
 	return d.write("configure", pairs...)
+}
+
+func (d *Dev) readCalibration() (b [calibrationSize]byte, err error) {
+	if err := d.read(regCalibration, b[:splitCalibration], "read calibration"); err != nil {
+		return b, err
+	}
+	if d.model == BME280 {
+		err = d.read(regCalibrationHumidity, b[splitCalibration:], "read humidity calibration")
+	}
+	return b, err
 }
 
 // waitCopied waits until the calibration has come from the chip's non-volatile

@@ -20,7 +20,7 @@ var example = calibration{
 	H1: 75, H2: 353, H3: 0, H4: 340, H5: -50, H6: 30,
 }
 
-var exampleRaw = raw{pressure: 415148, temperature: 519888, humidity: 30000}
+var exampleRaw = raw{pressure: 415148, temperature: 519888, humidity: 30006}
 
 func TestDatasheetExample(t *testing.T) {
 	centi, fine := example.temperature(519888)
@@ -121,6 +121,48 @@ func TestIntegerFormulas(t *testing.T) {
 		}
 		near("pressure", float64(q8)/256, p, 0.012)
 	})
+}
+
+// No calibration that the registers can hold, be it one that no chip has, makes
+// the formulas overflow: all corners of their arguments give what they give in
+// numbers without a limit, or an error.
+func TestNoOverflow(t *testing.T) {
+	corners := func(bits int) (c calibration) {
+		s16 := func(bit int) int16 {
+			if bits>>bit&1 == 1 {
+				return math.MaxInt16
+			}
+			return math.MinInt16
+		}
+		c.T1, c.P1 = uint16(s16(0))^0x8000, max(1, uint16(s16(0))^0x8000)
+		c.T2, c.T3 = s16(1), s16(2)
+		c.P2, c.P3, c.P4, c.P5 = s16(1), s16(2), s16(3), s16(4)
+		c.P6, c.P7, c.P8, c.P9 = s16(5), s16(6), s16(7), s16(8)
+		c.H1, c.H2, c.H3 = uint8(c.P1), s16(1), uint8(s16(2))
+		c.H4, c.H5, c.H6 = s16(3)>>4, s16(4)>>4, int8(s16(5)>>8)
+		return c
+	}
+	for bits := range 1 << 9 {
+		c := corners(bits)
+		for _, adc := range []uint32{0, 1<<20 - 1} {
+			centi, _ := c.temperature(adc)
+			if want, _ := exactTemperature(c, adc); !want.IsInt64() || centi != want.Int64() {
+				t.Fatalf("%+v: temperature of %d is %d: want %d", c, adc, centi, want)
+			}
+			// The fine temperatures of -40, 0 and 85 degree Celsius, and where
+			// the pressure formula has its least factor.
+			for _, fine := range []int64{-205000, 0, 128000, 436000} {
+				q8, err := c.pressure(adc, fine)
+				if want := exactPressure(c, adc, n(fine)); err == nil && (!want.IsInt64() || q8 != want.Int64()) {
+					t.Fatalf("%+v: pressure of %d at %d is %d: want %d", c, adc, fine, q8, want)
+				}
+				q10 := c.humidity(adc>>4, fine)
+				if want := exactHumidity(c, adc>>4, n(fine)); q10 != want.Int64() {
+					t.Fatalf("%+v: humidity of %d at %d is %d: want %d", c, adc>>4, fine, q10, want)
+				}
+			}
+		}
+	}
 }
 
 // A calibration is read as it was written, with the signs of H4 and H5.
@@ -242,14 +284,15 @@ func FuzzCompensate(f *testing.F) {
 
 		var e physic.Env
 		err = c.compensate(r, everything, &e)
-		centi, q8, q10 := exact(c, r)
+		centi, fine := exactTemperature(c, r.temperature)
 		var out *drivers.RangeError
 		switch {
 		case err == nil:
 			want := physic.Env{
-				Temperature: physic.ZeroCelsius + physic.Temperature(centi)*10*physic.MilliCelsius,
-				Pressure:    physic.Pressure(q8) * 3906250,
-				Humidity:    physic.RelativeHumidity(math.Round(float64(q10) * 100000 / 1024)),
+				Temperature: physic.ZeroCelsius + physic.Temperature(centi.Int64())*10*physic.MilliCelsius,
+				Pressure:    physic.Pressure(exactPressure(c, r.pressure, fine).Int64()) * 3906250,
+				Humidity: physic.RelativeHumidity(
+					math.Round(float64(exactHumidity(c, r.humidity, fine).Int64()) * 100000 / 1024)),
 			}
 			if e != want {
 				t.Errorf("got %+v: want %+v", e, want)
@@ -260,8 +303,8 @@ func FuzzCompensate(f *testing.F) {
 				t.Errorf("out of range: %v", e)
 			}
 		case errors.As(err, &out):
-			if out.Quantity == "temperature" && centi >= -4000 && centi <= 8500 {
-				t.Errorf("%v: but it is %d", err, centi)
+			if out.Quantity == "temperature" && centi.Cmp(n(-4000)) >= 0 && centi.Cmp(n(8500)) <= 0 {
+				t.Errorf("%v: but it is %v", err, centi)
 			}
 		case !errors.Is(err, drivers.ErrBadCalibration):
 			t.Errorf("error without a kind: %v", err)
@@ -269,53 +312,60 @@ func FuzzCompensate(f *testing.F) {
 	})
 }
 
-// exact computes the integer formulas in numbers without a limit.
-func exact(c calibration, r raw) (centi, q8, q10 int64) {
-	n := big.NewInt
-	mul := func(a *big.Int, bs ...*big.Int) *big.Int {
-		p := new(big.Int).Set(a)
-		for _, b := range bs {
-			p.Mul(p, b)
-		}
-		return p
-	}
-	add := func(a *big.Int, bs ...*big.Int) *big.Int {
-		s := new(big.Int).Set(a)
-		for _, b := range bs {
-			s.Add(s, b)
-		}
-		return s
-	}
-	neg := func(a *big.Int) *big.Int { return new(big.Int).Neg(a) }
-	shl := func(a *big.Int, s uint) *big.Int { return new(big.Int).Lsh(a, s) }
-	shr := func(a *big.Int, s uint) *big.Int { return new(big.Int).Rsh(a, s) }
+// The integer formulas in numbers without a limit.
 
-	t := int64(r.temperature)
+func n(v int64) *big.Int { return big.NewInt(v) }
+
+func add(vs ...*big.Int) *big.Int {
+	sum := new(big.Int)
+	for _, v := range vs {
+		sum.Add(sum, v)
+	}
+	return sum
+}
+
+func mul(vs ...*big.Int) *big.Int {
+	product := n(1)
+	for _, v := range vs {
+		product.Mul(product, v)
+	}
+	return product
+}
+
+func shl(v *big.Int, s uint) *big.Int { return new(big.Int).Lsh(v, s) }
+func shr(v *big.Int, s uint) *big.Int { return new(big.Int).Rsh(v, s) }
+
+func exactTemperature(c calibration, adc uint32) (centi, fine *big.Int) {
+	t := int64(adc)
 	d3, d4 := n(t>>3-int64(c.T1)<<1), n(t>>4-int64(c.T1))
-	fine := add(shr(mul(d3, n(int64(c.T2))), 11), shr(mul(shr(mul(d4, d4), 12), n(int64(c.T3))), 14))
-	centi = shr(add(mul(fine, n(5)), n(128)), 8).Int64()
+	fine = add(shr(mul(d3, n(int64(c.T2))), 11), shr(mul(shr(mul(d4, d4), 12), n(int64(c.T3))), 14))
+	return shr(add(mul(fine, n(5)), n(128)), 8), fine
+}
 
+func exactPressure(c calibration, adc uint32, fine *big.Int) *big.Int {
 	x := add(fine, n(-128000))
 	offset := add(mul(x, x, n(int64(c.P6))), shl(mul(x, n(int64(c.P5))), 17), shl(n(int64(c.P4)), 35))
 	factor := add(shl(n(1), 47), shr(mul(x, x, n(int64(c.P3))), 8), shl(mul(x, n(int64(c.P2))), 12))
-	if span := shr(mul(factor, n(int64(c.P1))), 33); span.Sign() != 0 {
-		p := add(shl(n(1048576-int64(r.pressure)), 31), neg(offset))
-		p = new(big.Int).Quo(mul(p, n(3125)), span)
-		square := shr(mul(n(int64(c.P9)), shr(p, 13), shr(p, 13)), 25)
-		linear := shr(mul(n(int64(c.P8)), p), 19)
-		q8 = add(shr(add(p, square, linear), 8), n(int64(c.P7)<<4)).Int64()
-	}
+	span := shr(mul(factor, n(int64(c.P1))), 33)
+	p := mul(add(shl(n(1048576-int64(adc)), 31), mul(offset, n(-1))), n(3125))
+	p.Quo(p, span)
+	square := shr(mul(n(int64(c.P9)), shr(p, 13), shr(p, 13)), 25)
+	linear := shr(mul(n(int64(c.P8)), p), 19)
+	return add(shr(add(p, square, linear), 8), n(int64(c.P7)<<4))
+}
 
-	x = add(fine, n(-76800))
-	signal := shr(add(n(int64(r.humidity)<<14-int64(c.H4)<<20+16384), neg(mul(n(int64(c.H5)), x))), 15)
+func exactHumidity(c calibration, adc uint32, fine *big.Int) *big.Int {
+	x := add(fine, n(-76800))
+	signal := shr(add(n(int64(adc)<<14-int64(c.H4)<<20+16384), mul(n(-int64(c.H5)), x)), 15)
 	drift := shr(mul(shr(mul(x, n(int64(c.H6))), 10), add(shr(mul(x, n(int64(c.H3))), 11), n(32768))), 10)
 	h := mul(signal, shr(add(mul(add(drift, n(2097152)), n(int64(c.H2))), n(8192)), 14))
 	h15 := shr(h, 15)
-	h = add(h, neg(shr(mul(shr(mul(h15, h15), 7), n(int64(c.H1))), 4)))
-	if h.Sign() < 0 {
-		h = n(0)
-	} else if h.Cmp(n(419430400)) > 0 {
-		h = n(419430400)
+	h = add(h, mul(n(-1), shr(mul(shr(mul(h15, h15), 7), n(int64(c.H1))), 4)))
+	switch full := n(419430400); {
+	case h.Sign() < 0:
+		return n(0)
+	case h.Cmp(full) > 0:
+		return shr(full, 12)
 	}
-	return centi, q8, h.Int64() >> 12
+	return shr(h, 12)
 }

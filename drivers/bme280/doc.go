@@ -34,6 +34,7 @@
 //   - H4 and H5 are signed numbers of 12 bits that share a byte (table 16).
 //   - Many boards sold as BME280 carry a BMP280. [Options] say which is meant,
 //     so that a missing humidity is an error and not an absence.
+//   - I2C has no checksum. The calibration is read twice and compared.
 //   - Humidity follows the formula's own limits, 0 and 100 %RH.
 //   - The datasheet's 32-bit products overflow for some calibrations that the
 //     registers can hold (none that Bosch makes is known). Here they do not:

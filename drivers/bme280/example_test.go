@@ -2,7 +2,6 @@ package bme280_test
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"time"
 
@@ -24,13 +23,12 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for {
+	for range time.Tick(time.Second) {
 		var e physic.Env
 		if err := chip.Sense(context.Background(), &e); err != nil {
 			log.Print(err) // the next reading may succeed
-		} else {
-			fmt.Println(e.Temperature, e.Humidity, e.Pressure)
+			continue
 		}
-		time.Sleep(time.Second)
+		log.Print(e.Temperature, e.Humidity, e.Pressure)
 	}
 }
