@@ -1,0 +1,174 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// The reasons of dead letters, beside those of a telemetry.DecodeError.
+const (
+	reasonTooLarge   = "too_large"         // a payload beyond Options.MaxPayload
+	reasonBadTopic   = "bad_topic"         // not a topic of frames, or not of a valid device
+	reasonForeignID  = "foreign_id"        // a sensor that is not the topic's device's
+	reasonBefore2000 = "before_2000"       // a timestamp from before the first sensible one
+	reasonInFuture   = "in_future"         // a timestamp beyond the clock and Options.MaxFuture
+	reasonRejected   = "rejected_by_kafka" // Kafka answered that it will never take the record
+)
+
+// The names of the headers, see README.md.
+const (
+	headerDevice   = "device"
+	headerReason   = "reason"
+	headerDetail   = "detail"
+	headerTopic    = "topic"
+	headerOriginal = "original_length"
+)
+
+// refusedPrefix begins the reason of a loss that the bridge declares.
+const refusedPrefix = "refused_"
+
+// year2000 is 2000-01-01 UTC: a clock that says less was never set.
+const year2000 = 946_684_800_000
+
+// intake turns messages into records. Its memory is reused, so that a frame of
+// a known sensor costs no allocation.
+type intake struct {
+	options *Options
+	decoder telemetry.Decoder
+	each    func(raw []byte, f *telemetry.Frame, err error) // the method, bound once
+
+	// Of the message at hand:
+	out    *batch
+	topic  string
+	device string // "" on the seed topic
+	now    int64  // Unix milliseconds
+
+	key, value, deviceHeader []byte
+	headers                  [1]kafka.Header
+}
+
+func (in *intake) init(o *Options) {
+	in.options = o
+	in.each = in.frame
+}
+
+// add takes the frames of m into out.
+func (in *intake) add(out *batch, m Message) {
+	in.out, in.topic, in.now = out, m.Topic, in.options.Now().UnixMilli()
+	out.acks = append(out.acks, m.Ack)
+	m.Ack = nil
+	if err := in.route(m.Topic); err != nil {
+		in.deadLetter(m.Payload, reasonBadTopic, err.Error())
+		return
+	}
+	if int64(len(m.Payload)) > in.options.MaxPayload {
+		in.deadLetter(m.Payload, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(m.Payload), in.options.MaxPayload))
+		return
+	}
+	if err := in.decoder.Each(m.Payload, in.each); err != nil {
+		reason, detail := explain(err)
+		in.deadLetter(m.Payload, reason, detail)
+	}
+}
+
+// route finds whose topic it is.
+func (in *intake) route(topic string) error {
+	metrics := in.options.Metrics
+	if topic == in.options.SeedTopic {
+		in.device = ""
+		metrics.seedMessages.Inc()
+		return nil
+	}
+	device, kind, ok := telemetry.ParseTopic(topic)
+	metrics.deviceMessages.Inc()
+	if !ok || kind != telemetry.Frames {
+		in.device = ""
+		return errors.New("not a topic of frames")
+	}
+	in.device = device
+	return nil
+}
+
+// frame takes one frame; err says why it could not be decoded.
+func (in *intake) frame(raw []byte, f *telemetry.Frame, err error) {
+	in.options.Metrics.frames.Inc()
+	if reason, detail := in.check(f, err); reason != "" {
+		in.deadLetter(raw, reason, detail)
+		in.declare(f, reason)
+		return
+	}
+	if in.decoder.Unknown || in.decoder.Spaced {
+		in.value = telemetry.AppendFrame(in.value[:0], f)
+		raw = in.value
+	}
+	in.write(f, raw)
+}
+
+// check returns why f is refused, if it is.
+func (in *intake) check(f *telemetry.Frame, err error) (reason, detail string) {
+	switch {
+	case err != nil:
+		return explain(err)
+	case in.device == "" && (f.Sequenced || f.IsLoss()):
+		// An epoch would let anyone take the place of a device's frames.
+		return reasonForeignID, fmt.Sprintf("id %q has an epoch: it must come by its device's topic", f.ID)
+	case in.device != "" && !telemetry.BelongsTo(f.ID, in.device):
+		return reasonForeignID, fmt.Sprintf("id %q is not of device %q", f.ID, in.device)
+	case f.IsLoss():
+		return "", ""
+	case f.Timestamp < year2000:
+		return reasonBefore2000, fmt.Sprintf("timestamp %d", f.Timestamp)
+	case f.Timestamp > in.now+in.options.MaxFuture.Milliseconds():
+		ahead := time.Duration(min(f.Timestamp-in.now, int64(24*time.Hour/time.Millisecond)*366)) * time.Millisecond
+		return reasonInFuture, fmt.Sprintf("timestamp %d is %v ahead, of which %v are allowed", f.Timestamp, ahead, in.options.MaxFuture)
+	}
+	return "", ""
+}
+
+func explain(err error) (reason, detail string) {
+	var de *telemetry.DecodeError
+	if errors.As(err, &de) {
+		return de.Reason, de.Error()
+	}
+	return "undecodable", err.Error()
+}
+
+// declare says that a refused frame is lost, so that its device can free it
+// and the record tells why it is missing. Who may not send a frame may not
+// declare it lost either.
+func (in *intake) declare(f *telemetry.Frame, reason string) {
+	if !f.Sequenced || f.IsLoss() || in.device == "" || !telemetry.BelongsTo(f.ID, in.device) {
+		return
+	}
+	lost := telemetry.Frame{ID: f.ID, Epoch: f.Epoch, Lost: telemetry.Loss{
+		Seqs:   telemetry.SeqRange{First: f.Seq, Last: f.Seq},
+		Reason: refusedPrefix + reason,
+	}}
+	in.value = telemetry.AppendFrame(in.value[:0], &lost)
+	in.write(&lost, in.value)
+	in.options.Metrics.losses.Inc()
+}
+
+// write adds f, encoded as value, and its receipt.
+func (in *intake) write(f *telemetry.Frame, value []byte) {
+	in.key = append(in.key[:0], f.ID...)
+	in.deviceHeader = append(in.deviceHeader[:0], in.device...)
+	in.headers[0] = kafka.Header{Key: headerDevice, Value: in.deviceHeader}
+	in.out.records.Append(FramesTopic, kafka.Record{Key: in.key, Value: value, Headers: in.headers[:], Time: in.now})
+	switch {
+	case f.IsLoss():
+		in.out.receipts.of(in.device).Add(f.ID, f.Epoch, f.Lost.Seqs)
+	case f.Sequenced:
+		in.out.receipts.of(in.device).Add(f.ID, f.Epoch, telemetry.SeqRange{First: f.Seq, Last: f.Seq})
+	}
+}
+
+// deadLetter adds original with the reason why it was refused.
+func (in *intake) deadLetter(original []byte, reason, detail string) {
+	in.options.Metrics.deadLetters.WithLabelValues(reason).Inc()
+	in.out.records.Append(DeadLetterTopic, letter(original, maxLetter, in.now, reason, detail, in.topic, in.device))
+}
