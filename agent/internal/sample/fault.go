@@ -11,15 +11,17 @@ import (
 // The reasons why a measure could not be read, as they stand in a frame's
 // faults and in metrics.
 const (
-	NACK       = "nack"         // the chip did not answer its address
-	Timeout    = "timeout"      // the chip or its bus did not finish in time, or is still busy with an earlier tick
-	NotReady   = "not_ready"    // the chip had no new value
-	CRC        = "crc"          // the value's checksum was wrong
-	OutOfRange = "out_of_range" // the value cannot be one
-	Saturated  = "saturated"    // the value is beyond what the chip can measure
-	WrongChip  = "wrong_chip"   // another chip answers at the address
-	Bus        = "bus"          // the bus cannot be opened
-	IO         = "io"           // any other error of the bus
+	NACK        = "nack"            // the chip did not answer its address
+	Timeout     = "timeout"         // the chip or its bus did not finish in time, or is still busy with an earlier tick
+	NotReady    = "not_ready"       // the chip had no new value
+	CRC         = "crc"             // the value's checksum was wrong
+	OutOfRange  = "out_of_range"    // the value cannot be one
+	Saturated   = "saturated"       // the value is beyond what the chip can measure
+	WrongChip   = "wrong_chip"      // another chip answers at the address
+	Calibration = "bad_calibration" // the calibration that the chip holds cannot be one
+	Reset       = "reset"           // the chip keeps losing its configuration
+	Bus         = "bus"             // the bus cannot be opened
+	IO          = "io"              // any other error of the bus
 )
 
 // Fault is an error of a chip that knows its reason.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,13 @@ func (s *store) free(p int) error {
 	s.freed = max(s.freed, p)
 	s.frees = append(s.frees, p)
 	return nil
+}
+
+// wentBack reports whether a position was freed after a later one.
+func (s *store) wentBack() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.IsSorted(s.frees)
 }
 
 func (s *store) state() (freed, length int) {

@@ -1,0 +1,198 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// patience bounds how long a test waits for what must come.
+const patience = 10 * time.Second
+
+// broker is an in-process twin of the broker.
+type broker struct {
+	*mochi.Server
+	listener *listeners.TCP
+	messages chan packets.Packet // all that clients publish
+}
+
+// rules decide whom a broker lets in, and to what.
+type rules struct {
+	mochi.HookBase
+	password string
+	denied   string // the topic that nobody may read
+}
+
+func (r *rules) ID() string { return "rules" }
+
+func (r *rules) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+func (r *rules) OnConnectAuthenticate(_ *mochi.Client, pk packets.Packet) bool {
+	return string(pk.Connect.Password) == r.password
+}
+
+func (r *rules) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
+	return write || topic != r.denied
+}
+
+func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broker {
+	t.Helper()
+	b := &broker{
+		Server:   mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)}),
+		listener: listeners.NewTCP(listeners.Config{ID: "test", Address: addr, TLSConfig: config}),
+		messages: make(chan packets.Packet, 1000),
+	}
+	must(t, b.AddHook(r, nil))
+	must(t, b.AddListener(b.listener))
+	must(t, b.Serve())
+	must(t, b.Subscribe("#", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { b.messages <- pk }))
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+func (b *broker) addr() string { return b.listener.Address() }
+
+// message waits for the next message on the topic, and passes over others.
+func (b *broker) message(t *testing.T, topic string) packets.Packet {
+	t.Helper()
+	for deadline := time.After(patience); ; {
+		select {
+		case pk := <-b.messages:
+			if pk.TopicName == topic {
+				return pk
+			}
+		case <-deadline:
+			t.Fatalf("no message on %s", topic)
+		}
+	}
+}
+
+// cut breaks the client's connection without a word.
+func (b *broker) cut(t *testing.T, id string) {
+	t.Helper()
+	client, ok := b.Clients.Get(id)
+	if !ok {
+		t.Fatalf("the broker has no client %s", id)
+	}
+	client.Stop(packets.ErrServerShuttingDown)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listener tells a test what a Client tells its Listener.
+type listener struct {
+	connected, disconnected chan struct{}
+	receipts                chan []byte
+}
+
+func newListener() *listener {
+	return &listener{make(chan struct{}, 100), make(chan struct{}, 100), make(chan []byte, 100)}
+}
+
+func (l *listener) Connected()             { l.connected <- struct{}{} }
+func (l *listener) Disconnected()          { l.disconnected <- struct{}{} }
+func (l *listener) Receive(payload []byte) { l.receipts <- payload }
+
+// wait returns what comes from c.
+func wait[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// running is a Client whose Run is on.
+type running struct {
+	*Client
+	events *listener
+	log    *log
+	frame  atomic.Uint64 // what its status says
+	stop   func()        // ends Run and waits for it
+	ended  chan error
+	set    *metrics.Set
+}
+
+// log is a log that is written and read at once.
+type log struct {
+	lines chan string
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.lines <- string(bytes.TrimSpace(p))
+	return len(p), nil
+}
+
+func options(url string) Options {
+	return Options{
+		Device:         "dev",
+		URL:            url,
+		ClientID:       "dev",
+		Username:       "dev",
+		Receipts:       true,
+		KeepAlive:      30 * time.Second,
+		ConnectTimeout: patience,
+		AckTimeout:     patience,
+		BackoffMin:     time.Millisecond,
+		BackoffMax:     5 * time.Millisecond,
+		Status:         func() Status { return Status{Version: "v1"} },
+		StatusInterval: time.Hour,
+		Logger:         slog.New(slog.DiscardHandler),
+		Metrics:        metrics.NewSet(),
+	}
+}
+
+func run(t *testing.T, o Options) *running {
+	t.Helper()
+	r := &running{events: newListener(), log: &log{make(chan string, 1000)}, ended: make(chan error, 1), set: o.Metrics}
+	o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == "url" || a.Key == "error" {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	if o.Status == nil {
+		o.Status = func() Status {
+			return Status{Version: "v1", Uptime: 7, Buffer: &Depth{Frames: r.frame.Load(), Bytes: 1234, Oldest: 1763870400123}, Faults: map[string]string{"bme280@1:0x76": "nack"}}
+		}
+	}
+	c, err := New(o)
+	must(t, err)
+	r.Client = c
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { r.ended <- c.Run(ctx, r.events) }()
+	r.stop = func() {
+		cancel()
+		if err := wait(t, r.ended, "the end of Run"); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		r.ended <- nil // for another stop
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *running) metrics() string {
+	var b bytes.Buffer
+	r.set.WritePrometheus(&b)
+	return b.String()
+}

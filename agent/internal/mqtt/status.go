@@ -1,0 +1,33 @@
+package mqtt
+
+import "encoding/json"
+
+// Status is the payload of the status topic, which is retained. The will has
+// State, Reason and Version only. README.md of the agent documents it for those
+// who read it.
+type Status struct {
+	State   string            `json:"state"`            // Online or Offline
+	Reason  string            `json:"reason,omitempty"` // why it is offline
+	Version string            `json:"version"`
+	Uptime  int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
+	Buffer  *Depth            `json:"buffer,omitempty"`
+	Faults  map[string]string `json:"faults,omitempty"` // the chips that fail now, with the reason
+	Losses  map[string]uint64 `json:"losses,omitempty"` // readings declared lost since the agent was started, by reason
+}
+
+// Depth is what waits in the buffer.
+type Depth struct {
+	Frames uint64 `json:"frames"`
+	Bytes  int64  `json:"bytes"`
+	Oldest int64  `json:"oldest,omitempty"` // its timestamp, Unix milliseconds
+}
+
+// The states, and the reasons of the second.
+const (
+	Online         = "online"
+	Offline        = "offline"
+	Shutdown       = "shutdown"        // the agent said so itself
+	ConnectionLost = "connection_lost" // the broker did, for the agent: its will
+)
+
+func (s *Status) encode() ([]byte, error) { return json.Marshal(s) }
