@@ -1,0 +1,448 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/telltale-iot/telltale/ingest/internal/mqtt/mqtttest"
+)
+
+// TestMain finds what the tests leave running.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		if left := leaked(); left != "" {
+			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// leaked waits for goroutines that run this package's or Paho's code to end,
+// and returns the stacks of those that do not.
+func leaked() string {
+	var left []string
+	for range 100 {
+		buf := make([]byte, 1<<20)
+		left = nil
+		for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if !strings.Contains(stack, "TestMain") && (strings.Contains(stack, "paho.mqtt") || strings.Contains(stack, "telltale/ingest")) {
+				left = append(left, stack)
+			}
+		}
+		if len(left) == 0 {
+			return ""
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// inbox is a handler that keeps what it is given, and acknowledges if told to.
+type inbox struct {
+	mu       sync.Mutex
+	messages []Message
+	ack      bool
+}
+
+func (b *inbox) handle(_ context.Context, m Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.messages = append(b.messages, m)
+	if b.ack {
+		m.Ack()
+	}
+}
+
+func (b *inbox) all() []Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.messages)
+}
+
+func (b *inbox) payloads() []string {
+	var payloads []string
+	for _, m := range b.all() {
+		payloads = append(payloads, string(m.Payload))
+	}
+	return payloads
+}
+
+func newBroker(t *testing.T, o Options) *Broker {
+	t.Helper()
+	if o.ClientID == "" {
+		o.ClientID = "ingest"
+	}
+	o.BackoffMin, o.BackoffMax = time.Millisecond, 20*time.Millisecond
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// start runs fn until the returned function is called, at the latest at the end
+// of the test.
+func start(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func subscribe(t *testing.T, b *Broker, o SubscriberOptions) (*Subscriber, func()) {
+	t.Helper()
+	s, err := b.Subscriber(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, start(t, s.Run)
+}
+
+func publish(t *testing.T, s *mqtttest.Broker, topic, payload string) {
+	t.Helper()
+	if err := s.Publish(topic, []byte(payload), false, 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMessagesComeInOrderAndWhole(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	in := &inbox{ack: true}
+	s, _ := subscribe(t, newBroker(t, Options{URL: server.URL()}), SubscriberOptions{Name: "frames", Filter: Shared("g", "telltale/v1/+/frames"), Handle: in.handle})
+	mqtttest.WaitFor(t, "connected", s.Connected)
+	var want []string
+	for i := range 2000 {
+		payload := fmt.Sprintf("%d %s", i, strings.Repeat("x", i%700))
+		want = append(want, payload)
+		publish(t, server, "telltale/v1/greenhouse-7/frames", payload)
+	}
+	mqtttest.WaitFor(t, "all have come", func() bool { return len(in.all()) >= len(want) })
+	if diff := cmp.Diff(want, in.payloads()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if topic := in.all()[0].Topic; topic != "telltale/v1/greenhouse-7/frames" {
+		t.Errorf("topic %q", topic)
+	}
+	client, _ := server.Clients.Get("ingest-frames")
+	mqtttest.WaitFor(t, "all are acknowledged", func() bool { return client.State.Inflight.Len() == 0 })
+}
+
+// What was not acknowledged comes again, and nothing else.
+func TestUnacknowledgedMessagesComeAgain(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	in := &inbox{}
+	o := SubscriberOptions{Name: "seed", Filter: "iot-frames", Persistent: true, Handle: in.handle}
+	s, stop := subscribe(t, newBroker(t, Options{URL: server.URL()}), o)
+	mqtttest.WaitFor(t, "connected", s.Connected)
+	for i := range 6 {
+		publish(t, server, "iot-frames", fmt.Sprint(i))
+	}
+	mqtttest.WaitFor(t, "all have come", func() bool { return len(in.all()) == 6 })
+	for _, m := range in.all()[:4] {
+		m.Ack()
+	}
+	client, _ := server.Clients.Get("ingest-seed")
+	mqtttest.WaitFor(t, "four are acknowledged", func() bool { return client.State.Inflight.Len() == 2 })
+
+	old := in.all()[4]
+	if !server.Cut("ingest-seed") {
+		t.Fatal("not connected")
+	}
+	mqtttest.WaitFor(t, "the two have come again", func() bool { return len(in.all()) >= 8 })
+	again := in.payloads()[6:]
+	slices.Sort(again) // mochi reorders what it delivers again
+	if diff := cmp.Diff([]string{"4", "5"}, again); diff != "" {
+		t.Errorf("delivered again (-want +got):\n%s", diff)
+	}
+	old.Ack() // of the connection that has gone: nothing happens
+
+	stop()
+	publish(t, server, "iot-frames", "while away")
+	in2 := &inbox{ack: true}
+	o.Handle = in2.handle
+	subscribe(t, newBroker(t, Options{URL: server.URL()}), o)
+	mqtttest.WaitFor(t, "the session's messages have come", func() bool { return len(in2.all()) >= 3 })
+	if got := in2.payloads(); !slices.Contains(got, "while away") || !slices.Contains(got, "5") {
+		t.Errorf("after a restart came %v", got)
+	}
+}
+
+func TestRetainedMessagesSayThatTheyAre(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	if err := server.Publish("iot-frames", []byte("kept"), true, 1); err != nil {
+		t.Fatal(err)
+	}
+	in := &inbox{ack: true}
+	s, _ := subscribe(t, newBroker(t, Options{URL: server.URL()}), SubscriberOptions{Name: "seed", Filter: "iot-frames", Handle: in.handle})
+	mqtttest.WaitFor(t, "connected", s.Connected)
+	publish(t, server, "iot-frames", "new")
+	mqtttest.WaitFor(t, "both have come", func() bool { return len(in.all()) == 2 })
+	got := in.all()
+	if !got[0].Retained || string(got[0].Payload) != "kept" || got[1].Retained {
+		t.Errorf("messages %v", got)
+	}
+}
+
+// A function that blocks keeps messages at the broker and loses none.
+func TestBlockedHandler(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	in := &inbox{ack: true}
+	release := make(chan struct{})
+	s, stop := subscribe(t, newBroker(t, Options{URL: server.URL()}), SubscriberOptions{
+		Name: "frames", Filter: "t",
+		Handle: func(ctx context.Context, m Message) {
+			select {
+			case <-release:
+				in.handle(ctx, m)
+			case <-ctx.Done():
+			}
+		},
+	})
+	mqtttest.WaitFor(t, "connected", s.Connected)
+	for i := range 500 {
+		publish(t, server, "t", fmt.Sprint(i))
+	}
+	close(release)
+	mqtttest.WaitFor(t, "all have come", func() bool { return len(in.all()) == 500 })
+	stop() // and ends in good order, also when it blocks:
+
+	release = make(chan struct{})
+	s, stop = subscribe(t, newBroker(t, Options{URL: server.URL()}), SubscriberOptions{
+		Name: "frames", Filter: "t",
+		Handle: func(ctx context.Context, _ Message) { close(release); <-ctx.Done() },
+	})
+	mqtttest.WaitFor(t, "connected", s.Connected)
+	publish(t, server, "t", "one")
+	<-release
+	stop()
+}
+
+func TestBrokerComesAndGoes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var log syncBuffer
+	registry := prometheus.NewRegistry()
+	b := newBroker(t, Options{URL: "tcp://" + addr, Registerer: registry, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	in := &inbox{ack: true}
+	s, _ := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: "t", Handle: in.handle})
+	mqtttest.WaitFor(t, "some attempts have failed", func() bool {
+		return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 3
+	})
+	if n := strings.Count(log.String(), "retrying"); n != 1 {
+		t.Errorf("said %d times that it retries, want once:\n%s", n, log.String())
+	}
+	for i := range 3 {
+		server := mqtttest.Start(t, mqtttest.Options{Addr: addr})
+		mqtttest.WaitFor(t, "connected", s.Connected)
+		publish(t, server, "t", fmt.Sprint(i))
+		mqtttest.WaitFor(t, "the message has come", func() bool { return len(in.all()) == i+1 })
+		if got := testutil.ToFloat64(b.metrics.connected.WithLabelValues("frames")); got != 1 {
+			t.Errorf("connected is %v, want 1", got)
+		}
+		server.Stop()
+		mqtttest.WaitFor(t, "the loss is seen", func() bool { return !s.Connected() })
+	}
+	if n := strings.Count(log.String(), "retrying"); n != 4 {
+		t.Errorf("said %d times that it retries, want 4", n)
+	}
+	if got := testutil.ToFloat64(b.metrics.losses.WithLabelValues("frames")); got != 3 {
+		t.Errorf("%v connections lost, want 3", got)
+	}
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 3 {
+		t.Errorf("%d series, %v", n, err)
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestSharedSubscriptionDividesTheWork(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	boxes := []*inbox{{ack: true}, {ack: true}}
+	for i, in := range boxes {
+		b := newBroker(t, Options{URL: server.URL(), ClientID: fmt.Sprintf("ingest-%d", i)})
+		s, _ := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: Shared("g", "telltale/v1/+/frames"), Handle: in.handle})
+		mqtttest.WaitFor(t, "connected", s.Connected)
+	}
+	for i := range 200 {
+		publish(t, server, "telltale/v1/d/frames", fmt.Sprint(i))
+	}
+	mqtttest.WaitFor(t, "all have come", func() bool { return len(boxes[0].all())+len(boxes[1].all()) == 200 })
+	if len(boxes[0].all()) == 0 || len(boxes[1].all()) == 0 {
+		t.Error("one member got everything")
+	}
+}
+
+func TestPublisher(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	got := server.Received(t, "telltale/v1/+/receipts")
+	b := newBroker(t, Options{URL: server.URL()})
+	p, err := b.Publisher("receipts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Publish("telltale/v1/d/receipts", []byte("early")) {
+		t.Error("published without a connection")
+	}
+	start(t, p.Run)
+	mqtttest.WaitFor(t, "connected", p.Connected)
+	var want []mqtttest.Message
+	for i := range 100 {
+		payload := strings.Repeat("r", 3*i)
+		want = append(want, mqtttest.Message{Topic: "telltale/v1/d/receipts", Payload: payload})
+		if !p.Publish("telltale/v1/d/receipts", []byte(payload)) {
+			t.Fatalf("message %d was dropped", i)
+		}
+	}
+	mqtttest.WaitFor(t, "all have come", func() bool { return len(got.All()) >= len(want) })
+	if diff := cmp.Diff(want, got.All()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if n := testutil.ToFloat64(b.metrics.dropped.WithLabelValues("receipts", "not_connected")); n != 1 {
+		t.Errorf("%v messages dropped, want 1", n)
+	}
+}
+
+func TestPasswordsAndRefusals(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{Rules: &auth.Ledger{
+		Auth: auth.AuthRules{{Username: "ingest", Password: "secret", Allow: true}},
+		ACL:  auth.ACLRules{{Username: "ingest", Filters: auth.Filters{"secret/#": auth.Deny, "t": auth.ReadWrite}}},
+	}})
+	for _, test := range []struct {
+		password, filter string
+		ok               bool
+	}{
+		{"secret", "t", true},
+		{"wrong", "t", false},
+		{"secret", "secret/t", false},
+	} {
+		b := newBroker(t, Options{URL: server.URL(), Username: "ingest", Password: test.password})
+		in := &inbox{ack: true}
+		s, stop := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: test.filter, Handle: in.handle})
+		if test.ok {
+			mqtttest.WaitFor(t, "connected", s.Connected)
+		} else {
+			mqtttest.WaitFor(t, "refused twice", func() bool {
+				return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 1
+			})
+			if s.Connected() {
+				t.Errorf("%+v: connected", test)
+			}
+		}
+		stop()
+	}
+}
+
+func TestTLS(t *testing.T) {
+	certificate := httptest.NewTLSServer(nil) // for its certificate, which is for 127.0.0.1
+	defer certificate.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(certificate.Certificate())
+	server := mqtttest.Start(t, mqtttest.Options{TLS: &tls.Config{
+		Certificates: certificate.TLS.Certificates, ClientCAs: roots, ClientAuth: tls.RequireAnyClientCert,
+	}})
+	url := "tls://" + server.Addr()
+	for name, test := range map[string]struct {
+		config *tls.Config
+		ok     bool
+	}{
+		"client certificate":    {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates}, true},
+		"no client certificate": {&tls.Config{RootCAs: roots}, false},
+		"unknown broker":        {&tls.Config{Certificates: certificate.TLS.Certificates}, false},
+		"another broker's name": {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates, ServerName: "mqtt.example.org"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBroker(t, Options{URL: url, TLS: test.config})
+			in := &inbox{ack: true}
+			s, _ := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: "t", Handle: in.handle})
+			if !test.ok {
+				mqtttest.WaitFor(t, "refused twice", func() bool {
+					return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 1
+				})
+				return
+			}
+			mqtttest.WaitFor(t, "connected", s.Connected)
+			publish(t, server, "t", "over TLS")
+			mqtttest.WaitFor(t, "the message has come", func() bool { return len(in.all()) == 1 })
+		})
+	}
+}
+
+func TestOptionsAreValidated(t *testing.T) {
+	for _, o := range []Options{
+		{},
+		{URL: "tcp://broker:1883"},
+		{URL: "http://broker", ClientID: "c"},
+		{URL: "tcp://", ClientID: "c"},
+		{URL: "tcp://user:secret@broker", ClientID: "c"},
+		{URL: "tcp://broker", ClientID: "c", TLS: &tls.Config{}},
+		{URL: "tls://broker", ClientID: "c", TLS: &tls.Config{InsecureSkipVerify: true}},
+		{URL: "tcp://broker", ClientID: "c", KeepAlive: 1500 * time.Millisecond},
+		{URL: "tcp://broker", ClientID: "c", ConnectTimeout: -1},
+		{URL: "tcp://broker", ClientID: "c", BackoffMin: time.Minute, BackoffMax: time.Second},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v is accepted", o)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error tells a password: %v", err)
+		}
+	}
+	b := newBroker(t, Options{URL: "tls://broker"})
+	if b.address != "broker:8883" || b.options.TLS.ServerName != "broker" {
+		t.Errorf("address %s, TLS for %q", b.address, b.options.TLS.ServerName)
+	}
+	if _, err := b.Subscriber(SubscriberOptions{Name: "n"}); err == nil {
+		t.Error("a subscriber without filter is accepted")
+	}
+	if _, err := b.Publisher(""); err == nil {
+		t.Error("a publisher without name is accepted")
+	}
+}
