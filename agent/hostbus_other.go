@@ -1,0 +1,15 @@
+//go:build !linux
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"periph.io/x/conn/v3/i2c"
+)
+
+// openHostBus fails: periph's buses of a host are Linux's.
+func openHostBus(name string) (i2c.BusCloser, error) {
+	return nil, fmt.Errorf("bus %q: %w", name, errors.ErrUnsupported)
+}

@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/mqtt"
+)
+
+// Stats is what an agent has done since it was made, and its state.
+type Stats struct {
+	Sampled   uint64            // readings put into the buffer
+	Refused   uint64            // readings that the buffer did not take
+	Missed    uint64            // ticks at which nothing was sampled, the one before being late
+	Buffered  uint64            // readings and declared losses not yet freed
+	Connected bool              // to the broker
+	Faults    map[string]string // the chips that fail now, with the reason
+	Losses    map[string]uint64 // readings declared lost, by reason
+}
+
+// Stats returns the state of now.
+func (a *Agent) Stats() Stats {
+	s := a.sampler.Stats()
+	b := a.bufferStats()
+	return Stats{
+		Sampled:   s.Sampled,
+		Refused:   s.Refused,
+		Missed:    s.Missed,
+		Buffered:  b.Frames,
+		Connected: a.client.Connected(),
+		Faults:    s.Faults,
+		Losses:    b.Lost,
+	}
+}
+
+// bufferStats are the buffer's, zero before Run has opened it.
+func (a *Agent) bufferStats() buffer.Stats {
+	if b := a.buffer.Load(); b != nil {
+		return b.Stats()
+	}
+	return buffer.Stats{}
+}
+
+// status is what the status topic says.
+func (a *Agent) status() mqtt.Status {
+	b := a.bufferStats()
+	return mqtt.Status{
+		Version: a.opts.Version,
+		Uptime:  int64(time.Since(a.started).Seconds()),
+		Buffer:  &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest},
+		Faults:  a.sampler.Stats().Faults,
+		Losses:  b.Lost,
+	}
+}
+
+// writeMetrics writes what is known when it is asked for.
+func (a *Agent) writeMetrics(w io.Writer) {
+	b := a.bufferStats()
+	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_frames", b.Frames)
+	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_size_bytes", uint64(b.Bytes))
+	metrics.WriteGaugeFloat64(w, "telltale_agent_buffer_oldest_timestamp_seconds", float64(b.Oldest)/1e3)
+	metrics.WriteCounterUint64(w, "telltale_agent_buffer_written_bytes_total", b.BytesWritten)
+	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
+		metrics.WriteCounterUint64(w, `telltale_agent_readings_lost_total{reason="`+reason+`"}`, b.Lost[reason])
+	}
+	faults := a.sampler.Stats().Faults
+	metrics.WriteGaugeUint64(w, "telltale_agent_chips_failing", uint64(len(faults)))
+	metrics.WriteGaugeFloat64(w, "telltale_agent_uptime_seconds", time.Since(a.started).Seconds())
+}
