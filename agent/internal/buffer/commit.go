@@ -1,0 +1,211 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// Commit makes all that was appended and freed before durable, and removes the
+// segments that are done with. Appends go on meanwhile. After an error the
+// buffer goes on in a new segment as soon as the disk lets it.
+func (b *Buffer) Commit() error {
+	b.slow.Lock()
+	defer b.slow.Unlock()
+	b.mu.Lock()
+	closed, renew, active := b.closed, b.frozen && !b.full, b.active().base
+	b.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	if renew {
+		if err := b.rotateFrom(active); err != nil {
+			return fmt.Errorf("commit buffer: %w", err)
+		}
+	}
+	if err := b.commit(nil, false); err != nil {
+		return fmt.Errorf("commit buffer: %w", err)
+	}
+	return nil
+}
+
+// commit writes marks, losses and a commit record, or a close record, and
+// waits for the medium. forced is a sensor whose mark must move on. slow is
+// held.
+func (b *Buffer) commit(forced *sensor, closing bool) error {
+	b.mu.Lock()
+	err := b.writeCommit(forced, closing)
+	file, from, to, freed := b.file, b.durable, b.tail, b.stored
+	base := b.active().base
+	for _, s := range b.order {
+		s.syncing, s.committed = s.marked, s.next
+	}
+	b.mu.Unlock()
+
+	if from < to {
+		serr := file.Sync()
+		b.mu.Lock()
+		b.stats.Syncs++
+		if serr != nil {
+			// The kernel may have thrown away what it could not write, and
+			// may say success next time.
+			b.sealed, b.frozen = true, true
+			err = errors.Join(err, serr)
+		} else {
+			b.stats.PagesSynced += uint64((to-base-1)/pageSize-(from-base)/pageSize) + 1
+			b.durable, b.safe = to, freed
+			for _, s := range b.order {
+				s.mark = s.syncing
+			}
+		}
+		b.mu.Unlock()
+	}
+	return errors.Join(err, b.removeFreed())
+}
+
+// writeCommit writes what a commit makes durable beside the frames. That there
+// is no room for it is no error: the next segment's head says the same.
+func (b *Buffer) writeCommit(forced *sensor, closing bool) error {
+	err := func() error {
+		for _, s := range b.order {
+			if len(s.pending) > 0 && s.known && !b.full {
+				if err := b.declare(s); err != nil {
+					return err
+				}
+			}
+			if mark, move := b.nextMark(s, s == forced); move {
+				if err := b.writeMark(s, reasonNone, mark); err != nil {
+					return err
+				}
+				s.marked = mark
+			}
+		}
+		if !closing && b.tail == b.durable && b.freed == b.stored {
+			return nil
+		}
+		b.enc.reset(b.tail)
+		b.enc.commit(b.freed, b.durable)
+		if err := b.write(b.o.SegmentSize); err != nil {
+			return err
+		}
+		b.stored = b.freed
+		if closing {
+			return b.writeClose()
+		}
+		return nil
+	}()
+	if errors.Is(err, errNoRoom) {
+		return nil
+	}
+	return err
+}
+
+// nextMark returns the mark that s should have, and whether it is time to
+// write it.
+func (b *Buffer) nextMark(s *sensor, forced bool) (uint64, bool) {
+	if !s.known || s.markReason != reasonNone || s.next == s.committed && !forced {
+		return 0, false
+	}
+	ahead := min(max(b.o.ReserveAhead, 2*(s.next-s.committed)), MaxReserveAhead)
+	return min(s.next+ahead, telemetry.MaxSeq+1), s.marked < s.next+ahead/2
+}
+
+// writeClose records the exact next numbers and the losses still pending.
+func (b *Buffer) writeClose() error {
+	for _, s := range b.order {
+		if len(s.pending) > 0 && s.known {
+			if err := b.declare(s); err != nil {
+				return err
+			}
+		}
+	}
+	const perRecord = 256
+	for from := 0; from < len(b.defs); from += perRecord {
+		part := b.defs[from:min(from+perRecord, len(b.defs))]
+		b.enc.reset(b.tail)
+		b.enc.begin(typeClose)
+		b.enc.uvarint(uint64(len(part)))
+		for i, d := range part {
+			b.enc.uvarint(uint64(from + i))
+			b.enc.uvarint(d.sensor.next)
+		}
+		b.enc.end()
+		if err := b.write(b.o.SegmentSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reserve moves the mark of s on. slow is held.
+func (b *Buffer) reserve(s *sensor) error {
+	b.mu.Lock()
+	enough := s.next < s.mark
+	b.mu.Unlock()
+	if enough {
+		return nil
+	}
+	if err := b.commit(s, false); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.next >= s.mark {
+		b.sealed = true // there was no room for the mark
+	}
+	return nil
+}
+
+// removeFreed removes the segments of which nothing is needed any more. slow
+// is held.
+func (b *Buffer) removeFreed() error {
+	b.mu.Lock()
+	n := 0
+	for n < len(b.segs)-1 && b.segs[n+1].head <= b.safe {
+		n++
+	}
+	gone := b.segs[:n:n]
+	b.segs = b.segs[n:]
+	b.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	for i, seg := range gone {
+		if err := b.fs.Remove(segmentName(seg.base)); err != nil {
+			b.mu.Lock()
+			b.segs = append(append([]segment{}, gone[i:]...), b.segs...)
+			b.mu.Unlock()
+			return err
+		}
+	}
+	floors := b.readFloors(b.segs[0])
+	b.mu.Lock()
+	b.full = b.full && !b.hasRoom()
+	for id, next := range floors {
+		if s := b.sensors[id]; s != nil {
+			s.floor = next
+		}
+	}
+	b.mu.Unlock()
+	b.o.Logger.Debug("buffer segments removed", slog.Int("segments", n))
+	return b.fs.SyncDir()
+}
+
+// readFloors returns each sensor's next number at the head of seg.
+func (b *Buffer) readFloors(seg segment) map[string]uint64 {
+	floors := map[string]uint64{}
+	scan := b.scanner()
+	for scan.start(seg.base, seg.head); ; {
+		rec, err := scan.next()
+		if err != nil {
+			return floors
+		}
+		if r, ok := decodeSensor(rec.payload); ok && rec.typ == typeSensor {
+			floors[r.id] = r.next
+		}
+	}
+}
+
+func (b *Buffer) scanner() scanner { return scanner{fs: b.fs, salt: b.id.salt} }

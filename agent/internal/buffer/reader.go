@@ -1,0 +1,284 @@
+package buffer
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"sort"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// A Reader returns the frames of a buffer in order: readings, and losses where
+// they are declared. It follows the sequence numbers of each sensor, so that
+// numbers which damage took are declared lost by the record that shows it. One
+// goroutine uses it at a time; it needs no Close.
+type Reader struct {
+	b      *Buffer
+	scan   scanner
+	from   Position // records before it are followed, not returned
+	front  bool     // the segments between the cursor and this one are missing
+	defs   []readDefinition
+	tracks map[string]*track
+	faults map[string]string
+}
+
+// readDefinition is a sensor record of the segment being read.
+type readDefinition struct {
+	label
+	track *track // nil: no such index
+}
+
+// track is how far a sensor's readings are accounted for.
+type track struct {
+	next uint64
+}
+
+// Reader returns a reader that starts at the first frame not freed.
+func (b *Buffer) Reader() *Reader {
+	r := &Reader{b: b, scan: b.scanner(), faults: map[string]string{}}
+	r.Seek(b.freedPosition())
+	return r
+}
+
+// Seek makes the frame just behind p the next one, or the first not freed if
+// p is freed.
+func (r *Reader) Seek(p Position) {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	r.seek(p)
+}
+
+func (r *Reader) seek(p Position) {
+	segs := r.b.segs
+	p = max(p, r.b.freed)
+	i := max(sort.Search(len(segs), func(i int) bool { return segs[i].base > p })-1, 0)
+	if i > 0 && p < segs[i].head {
+		i-- // what it says of missing numbers rests on the segment before
+	}
+	r.from, r.front = p, p < segs[i].base
+	r.tracks = make(map[string]*track, len(r.tracks))
+	r.enter(i)
+}
+
+func (r *Reader) enter(i int) {
+	r.defs = r.defs[:0]
+	r.scan.start(r.b.segs[i].base, r.b.limit(i))
+}
+
+// limit is where the records of segment i end. mu is held.
+func (b *Buffer) limit(i int) Position {
+	if i == len(b.segs)-1 {
+		return b.tail
+	}
+	return b.segs[i].end
+}
+
+// Next fills f with the next frame and returns the position just behind it, to
+// be given to Free once the frame is done with. It returns ErrEnd when there is
+// nothing more for now. It allocates nothing for a reading whose sensor and
+// fault reasons it has seen.
+func (r *Reader) Next(f *telemetry.Frame) (Position, error) {
+	for {
+		rec, err := r.record()
+		if err != nil {
+			return 0, err
+		}
+		*f = telemetry.Frame{}
+		returned := false
+		switch rec.typ {
+		case typeSensor:
+			returned = r.sensor(&rec, f)
+		case typeFrame:
+			returned = r.frame(&rec, f)
+		case typeLoss:
+			returned = r.loss(&rec, f)
+		}
+		if returned && rec.pos >= r.from {
+			f.Epoch, f.Sequenced = r.b.id.epoch, true
+			return r.scan.pos, nil
+		}
+	}
+}
+
+// record returns the next record of the log.
+func (r *Reader) record() (record, error) {
+	for {
+		rec, err := r.scan.next()
+		switch {
+		case err == nil:
+			return rec, nil
+		case errors.Is(err, io.EOF):
+			if !r.advance() {
+				return record{}, ErrEnd
+			}
+		case errors.Is(err, fs.ErrNotExist) && r.removed():
+		default:
+			return record{}, err
+		}
+	}
+}
+
+// advance moves the reader's limit, or the reader to the next segment, and
+// reports whether there is anything to read.
+func (r *Reader) advance() bool {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := sort.Search(len(b.segs), func(i int) bool { return b.segs[i].base >= r.scan.base })
+	if i == len(b.segs) || b.segs[i].base != r.scan.base {
+		r.seek(b.freed)
+		return true
+	}
+	if limit := b.limit(i); limit > r.scan.limit {
+		r.scan.limit = limit
+		return true
+	}
+	if i == len(b.segs)-1 {
+		return false
+	}
+	r.front = false
+	r.enter(i + 1)
+	return true
+}
+
+// removed reports whether the reader's segment is gone on purpose, and moves
+// it on if so.
+func (r *Reader) removed() bool {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, seg := range b.segs {
+		if seg.base != r.scan.base {
+			continue
+		}
+		// It was removed by another hand: the next one shows what is missing.
+		if i == len(b.segs)-1 {
+			return false
+		}
+		r.enter(i + 1)
+		return true
+	}
+	r.seek(b.freed)
+	return true
+}
+
+// sensor takes a definition in; it returns a frame if that shows a loss.
+func (r *Reader) sensor(rec *record, f *telemetry.Frame) bool {
+	d, ok := decodeSensor(rec.payload)
+	if !ok {
+		return false
+	}
+	t := r.tracks[d.id]
+	if t == nil {
+		t = &track{next: d.next}
+		if r.front {
+			t.next = min(d.floor, d.next)
+		}
+		r.tracks[d.id] = t
+	}
+	for uint64(len(r.defs)) <= d.index {
+		r.defs = append(r.defs, readDefinition{})
+	}
+	r.defs[d.index] = readDefinition{d.label, t}
+	return r.missing(rec, f, &r.defs[d.index], d.next)
+}
+
+// frame decodes a reading, or returns the loss of those missing before it.
+func (r *Reader) frame(rec *record, f *telemetry.Frame) bool {
+	index, ok := decodeFrame(rec.payload, f, r.fault)
+	if !ok {
+		return false
+	}
+	d := r.definition(index)
+	if d == nil {
+		return false
+	}
+	if seq := f.Seq; seq > d.track.next {
+		*f = telemetry.Frame{}
+		return r.missing(rec, f, d, seq)
+	}
+	d.track.next = max(d.track.next, f.Seq+1)
+	f.ID, f.Name, f.PlaceID = d.id, d.name, d.placeID
+	return true
+}
+
+func (r *Reader) loss(rec *record, f *telemetry.Frame) bool {
+	l, ok := decodeLoss(rec.payload)
+	if !ok {
+		return false
+	}
+	d := r.definition(l.index)
+	if d == nil {
+		return false
+	}
+	if r.missing(rec, f, d, l.seqs.First) {
+		return true
+	}
+	d.track.next = max(d.track.next, l.seqs.Last+1)
+	declare(f, d, l.seqs, l.reason)
+	return true
+}
+
+func declare(f *telemetry.Frame, d *readDefinition, seqs telemetry.SeqRange, why reason) {
+	f.ID, f.Name, f.PlaceID = d.id, d.name, d.placeID
+	f.Lost = telemetry.Loss{Seqs: seqs, Reason: why.String()}
+}
+
+// missing makes f the loss of all that is not accounted for below next, if
+// there is any, and has rec read again.
+func (r *Reader) missing(rec *record, f *telemetry.Frame, d *readDefinition, next uint64) bool {
+	t := d.track
+	if next <= t.next {
+		return false
+	}
+	seqs := telemetry.SeqRange{First: t.next, Last: next - 1}
+	t.next = next
+	r.scan.pos = rec.pos
+	if rec.pos >= r.from {
+		r.b.corrupt(seqs.Len(), rec.pos)
+	}
+	declare(f, d, seqs, reasonCorrupt)
+	return true
+}
+
+// definition returns the sensor with that index. If its record is damaged, a
+// later copy in the segment says the same.
+func (r *Reader) definition(index uint64) *readDefinition {
+	if index < uint64(len(r.defs)) && r.defs[index].track != nil {
+		return &r.defs[index]
+	}
+	ahead := r.b.scanner()
+	for ahead.base, ahead.pos, ahead.limit = r.scan.base, r.scan.pos, r.scan.limit; ; {
+		rec, err := ahead.next()
+		if err != nil {
+			return nil
+		}
+		if rec.typ != typeSensor {
+			continue
+		}
+		d, ok := decodeSensor(rec.payload)
+		if !ok || d.index != index {
+			continue
+		}
+		t := r.tracks[d.id]
+		if t == nil {
+			t = &track{next: d.floor}
+			r.tracks[d.id] = t
+		}
+		for uint64(len(r.defs)) <= index {
+			r.defs = append(r.defs, readDefinition{})
+		}
+		r.defs[index] = readDefinition{d.label, t}
+		return &r.defs[index]
+	}
+}
+
+func (r *Reader) fault(p []byte) string {
+	if s, ok := r.faults[string(p)]; ok {
+		return s
+	}
+	s := string(p)
+	r.faults[s] = s
+	return s
+}

@@ -1,0 +1,398 @@
+package buffer
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// recovery is what a scan of the last segments finds.
+type recovery struct {
+	b       *Buffer
+	boot    string // of the last run
+	closed  map[*sensor]bool
+	seen    map[*sensor]Position // where a record last told all of a sensor's numbers
+	damage  uint64               // bytes that do not verify
+	lastGap Position             // behind the last of them
+	end     Position             // behind the last byte that is not zero
+}
+
+// recover brings the buffer to the state in which the last run left it, and
+// declares what is lost. slow is held.
+func (b *Buffer) recover(headers map[Position]header) error {
+	if err := b.removeBlank(headers); err != nil {
+		return err
+	}
+	b.layOut(headers)
+	r := &recovery{b: b, seen: map[*sensor]Position{}}
+	if n := len(b.segs); n > 0 {
+		b.freed = b.segs[0].base
+		first := n - 1
+		for first > 0 && !b.headIsWhole(first, headers) {
+			first--
+		}
+		for i := first; i < n; i++ {
+			_, whole := headers[b.segs[i].base]
+			r.segment(i, whole)
+		}
+		for id, next := range b.readFloors(b.segs[0]) {
+			if s := b.sensors[id]; s != nil {
+				s.floor = next
+			}
+		}
+	}
+	b.freed = min(b.freed, b.tail)
+	b.safe, b.stored = b.freed, b.freed
+	sameBoot := r.boot != "" && r.boot == b.o.BootID
+	r.resume(sameBoot)
+	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil {
+		return b.beginAnew(r)
+	}
+	return b.goOn()
+}
+
+// removeBlank removes a last segment that is all zeros: nothing in it was ever
+// durable.
+func (b *Buffer) removeBlank(headers map[Position]header) error {
+	for n := len(b.segs); n > 0; n-- {
+		seg := b.segs[n-1]
+		if _, whole := headers[seg.base]; whole {
+			return nil
+		}
+		if b.lastByte(seg.base, seg.base+Position(seg.size)) > seg.base {
+			return nil
+		}
+		if err := b.fs.Remove(segmentName(seg.base)); err != nil {
+			return err
+		}
+		b.segs = b.segs[:n-1]
+	}
+	return nil
+}
+
+// lastByte returns the position behind the last byte from pos to limit that
+// is not zero, or pos.
+func (b *Buffer) lastByte(pos, limit Position) Position {
+	base := b.segs[len(b.segs)-1].base
+	buf := make([]byte, chunkSize)
+	end := pos
+	for pos < limit {
+		p := buf[:min(limit-pos, chunkSize)]
+		if err := readSegment(b.fs, base, pos, p); err != nil {
+			return end
+		}
+		if n := len(trimZeros(p)); n > 0 {
+			end = pos + Position(n)
+		}
+		pos += Position(len(p))
+	}
+	return end
+}
+
+// layOut fills in what the headers say of the segments.
+func (b *Buffer) layOut(headers map[Position]header) {
+	for i := len(b.segs) - 1; i >= 0; i-- {
+		seg := &b.segs[i]
+		seg.end = seg.base + Position(seg.size)
+		if i < len(b.segs)-1 {
+			seg.end = min(seg.end, b.segs[i+1].base)
+		}
+		if h, ok := headers[seg.base]; ok {
+			seg.head, seg.frames = seg.base+Position(h.head), h.frames
+			continue
+		}
+		seg.head = b.findHead(*seg)
+		if i < len(b.segs)-1 {
+			seg.frames = b.segs[i+1].frames
+		}
+	}
+}
+
+// findHead returns the end of the head of a segment whose header is damaged.
+func (b *Buffer) findHead(seg segment) Position {
+	scan := b.scanner()
+	head := seg.base + headerSize
+	for scan.start(seg.base, seg.end); ; {
+		rec, err := scan.next()
+		if err != nil || rec.typ != typeCommit && rec.typ != typeSensor {
+			return head
+		}
+		head = rec.end()
+	}
+}
+
+// headIsWhole reports whether segment i defines all sensors that it should.
+func (b *Buffer) headIsWhole(i int, headers map[Position]header) bool {
+	seg := b.segs[i]
+	h, ok := headers[seg.base]
+	if !ok {
+		return false
+	}
+	defined := map[uint64]bool{}
+	scan := b.scanner()
+	for scan.start(seg.base, seg.end); ; {
+		rec, err := scan.next()
+		if err != nil {
+			return false
+		}
+		switch rec.typ {
+		case typeSensor:
+			if d, ok := decodeSensor(rec.payload); ok {
+				defined[d.index] = true
+			}
+		case typeBoot:
+			return len(defined) == int(h.sensors)
+		case typeFrame:
+			return false
+		}
+	}
+}
+
+// segment takes the records of segment i in.
+func (r *recovery) segment(i int, wholeHeader bool) {
+	b, seg := r.b, r.b.segs[i]
+	last := i == len(b.segs)-1
+	b.defs, b.indexes = nil, map[label]uint64{}
+	b.frames = max(b.frames, seg.frames)
+	if !wholeHeader {
+		r.gap(headerSize, seg.base+headerSize)
+	}
+	if r.end != 0 && r.end < seg.base {
+		r.gap(seg.base-r.end, seg.base)
+	}
+	b.tail = seg.base + headerSize
+	scan := b.scanner()
+	for scan.start(seg.base, seg.end); ; {
+		rec, err := scan.next()
+		if err != nil {
+			break
+		}
+		if rec.pos > b.tail {
+			r.gap(rec.pos-b.tail, rec.pos)
+		}
+		b.tail = rec.end()
+		r.record(&rec)
+	}
+	r.end = seg.end
+	if last {
+		r.end = b.lastByte(b.tail, seg.end)
+	}
+	if r.end > b.tail {
+		r.gap(r.end-b.tail, r.end)
+	}
+}
+
+func (r *recovery) gap(n, end Position) {
+	r.damage += uint64(n)
+	r.lastGap = end
+	r.closed = nil
+}
+
+func (r *recovery) record(rec *record) {
+	b := r.b
+	if rec.typ != typeClose {
+		r.closed = nil
+	}
+	switch rec.typ {
+	case typeSensor:
+		if d, ok := decodeSensor(rec.payload); ok {
+			r.sensor(rec, &d)
+		}
+	case typeFrame:
+		if index, seq, ok := decodeFrameSeq(rec.payload); ok {
+			b.frames++
+			r.used(rec, index, seq)
+		}
+	case typeLoss:
+		if l, ok := decodeLoss(rec.payload); ok {
+			r.used(rec, l.index, l.seqs.Last)
+		}
+	case typeMark:
+		if m, ok := decodeMark(rec.payload); ok {
+			if s := r.sensorOf(m.index); s != nil {
+				s.marked, s.markReason = max(s.marked, m.mark), m.reason
+			}
+		}
+	case typeCommit:
+		if freed, durable, ok := decodeCommit(rec.payload); ok {
+			b.freed, b.durable = max(b.freed, freed), max(b.durable, durable)
+		}
+	case typeBoot:
+		if id, ok := decodeBoot(rec.payload); ok {
+			r.boot = id
+		}
+	case typeClose:
+		if r.closed == nil {
+			r.closed = map[*sensor]bool{}
+		}
+		decodeClose(rec.payload, func(index, next uint64) {
+			if s := r.sensorOf(index); s != nil {
+				s.next = max(s.next, next)
+				r.closed[s] = true
+			}
+		})
+	}
+}
+
+func (r *recovery) sensor(rec *record, d *sensorRecord) {
+	b := r.b
+	s := b.sensors[d.id]
+	if s == nil {
+		s = &sensor{}
+		b.sensors[d.id] = s
+		b.order = append(b.order, s)
+	}
+	s.label, s.floor = d.label, d.floor
+	s.next, s.marked = max(s.next, d.next), max(s.marked, d.mark)
+	r.seen[s] = rec.pos
+	for uint64(len(b.defs)) <= d.index {
+		b.defs = append(b.defs, definition{})
+	}
+	b.defs[d.index] = definition{d.label, s}
+	b.indexes[d.label] = d.index
+}
+
+func (r *recovery) sensorOf(index uint64) *sensor {
+	if index < uint64(len(r.b.defs)) {
+		return r.b.defs[index].sensor
+	}
+	return nil
+}
+
+func (r *recovery) used(rec *record, index, seq uint64) {
+	if s := r.sensorOf(index); s != nil {
+		s.next = max(s.next, seq+1)
+		r.seen[s] = rec.pos
+	}
+}
+
+// resume sets each sensor's next number to one that was certainly never used,
+// and declares those between lost.
+func (r *recovery) resume(sameBoot bool) {
+	b := r.b
+	for _, s := range b.order {
+		next, why := s.next, reasonPowerCut
+		switch {
+		case r.closed[s]:
+		case sameBoot && (r.damage == 0 || r.seen[s] >= r.lastGap):
+			if s.markReason != reasonNone {
+				next, why = max(next, s.marked), s.markReason
+			}
+		default:
+			next = max(next, s.marked)
+			if r.damage > 0 {
+				// A mark may be among what is damaged, and so may be the
+				// frames that it let through.
+				next = max(next, min(s.next+r.damage/minFrame+MaxReserveAhead, telemetry.MaxSeq+1))
+			}
+			switch {
+			case s.markReason != reasonNone:
+				why = s.markReason
+			case sameBoot:
+				why = reasonCorrupt
+			}
+		}
+		if next > s.next {
+			seqs := telemetry.SeqRange{First: s.next, Last: next - 1}
+			s.lose(seqs, why)
+			b.stats.lost[why] += seqs.Len()
+			b.o.Logger.Warn("readings declared lost", slog.String("sensor", s.label.id),
+				slog.Uint64("first", seqs.First), slog.Uint64("last", seqs.Last), slog.String("reason", why.String()))
+		}
+		s.next, s.committed = next, next
+		s.marked = max(s.marked, next)
+	}
+	if r.damage > 0 {
+		b.o.Logger.Error("buffer damaged", slog.Uint64("bytes", r.damage))
+	}
+}
+
+// goOn appends to the last segment. slow is held.
+func (b *Buffer) goOn() (err error) {
+	if b.file, err = b.fs.Open(segmentName(b.active().base)); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.durable = b.active().base
+	b.repeat = b.tail
+	for _, s := range b.order {
+		s.index, s.known = b.indexes[s.label]
+		if len(s.pending) > 0 || s.markReason != reasonNone {
+			if err == nil {
+				err = b.declare(s)
+			}
+		}
+	}
+	if err == nil {
+		b.enc.reset(b.tail)
+		b.enc.boot(b.o.BootID)
+		err = b.write(b.o.SegmentSize)
+	}
+	b.mu.Unlock()
+	unsaid := errors.Is(err, errNoRoom)
+	if err != nil && !unsaid {
+		return err
+	}
+	if err := b.commit(nil, false); err != nil {
+		return err
+	}
+	if unsaid {
+		// The next segment's head says it. It must be durable before a number
+		// is used, or a close record would stay in force.
+		b.sealed = true
+		for _, s := range b.order {
+			s.mark = 0
+		}
+	}
+	return nil
+}
+
+// beginAnew seals the last segment, if there is one, and begins the next with
+// the losses in its head. slow is held.
+func (b *Buffer) beginAnew(r *recovery) error {
+	b.tail = r.end
+	b.sealed, b.frozen = true, true
+	for i := range b.segs {
+		if err := b.trim(i); err != nil {
+			return err
+		}
+	}
+	if n := len(b.segs); n > 0 {
+		b.segs[n-1].end = b.tail
+		for len(b.segs) > 1 && b.o.Drop == DropOldest && !b.hasRoom() {
+			if err := b.dropOldest(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := b.startSegment(b.tail); err != nil {
+		return err
+	}
+	b.full = b.o.Drop == DropNewest && b.size()+b.o.SegmentSize > b.o.MaxSize
+	return b.commit(nil, false)
+}
+
+// trim cuts what a segment's file has behind its end: a crash came before its
+// truncation.
+func (b *Buffer) trim(i int) error {
+	seg := &b.segs[i]
+	end := seg.end
+	if i == len(b.segs)-1 {
+		end = b.tail
+	}
+	size := int64(end - seg.base)
+	if seg.size <= size {
+		return nil
+	}
+	f, err := b.fs.Open(segmentName(seg.base))
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // its size is all that matters
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	seg.size = size
+	return nil
+}

@@ -1,0 +1,103 @@
+package buffer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+const (
+	chunkSize = 128 << 10
+	pageSize  = 4096
+)
+
+// A scanner returns the records of one segment that verify, in order. It opens
+// the file anew for each chunk, so it holds nothing between calls, and a
+// segment may be removed under it.
+type scanner struct {
+	fs    FS
+	salt  uint32
+	base  Position // of the segment
+	pos   Position // where the next record is looked for
+	limit Position // where to stop: the segment's end, or its tail
+	buf   []byte   // a chunk of the file
+	at    Position // of buf[0]
+}
+
+// start goes to the first record of the segment at base.
+func (s *scanner) start(base, limit Position) {
+	s.base, s.pos, s.limit = base, base+headerSize, limit
+	s.buf, s.at = s.buf[:0], s.pos
+}
+
+// next returns the next record, and io.EOF at the limit. The record starts
+// behind the end of the one before if bytes between them do not verify.
+func (s *scanner) next() (record, error) {
+	for s.pos < s.limit {
+		w, err := s.window()
+		if err != nil {
+			return record{}, err
+		}
+		last := s.pos+Position(len(w)) == s.limit
+		i := 0
+		for ; i < len(w) && (last || i == 0 || len(w)-i >= maxRecord); i++ {
+			if w[i] == 0 || recordType(w[i]) > maxRecordType {
+				continue
+			}
+			if rec, ok := parseRecord(s.salt, s.pos+Position(i), w[i:]); ok {
+				s.pos = rec.end()
+				return rec, nil
+			}
+		}
+		s.pos += Position(i)
+	}
+	return record{}, io.EOF
+}
+
+// window returns the bytes from pos on: to the limit, or enough for a record.
+func (s *scanner) window() ([]byte, error) {
+	have := s.at + Position(len(s.buf))
+	if s.pos >= s.at && s.pos < have && (have >= s.limit || have-s.pos >= maxRecord) {
+		return s.buf[s.pos-s.at : min(have, s.limit)-s.at], nil
+	}
+	n := int(min(s.limit-s.pos, chunkSize))
+	if cap(s.buf) < n {
+		s.buf = make([]byte, n)
+	}
+	s.buf, s.at = s.buf[:n], s.pos
+	if err := readSegment(s.fs, s.base, s.pos, s.buf); err != nil {
+		s.buf = s.buf[:0]
+		return nil, err
+	}
+	return s.buf, nil
+}
+
+// readSegment fills p from position pos on. Bytes that the medium does not
+// give become zeros, which never verify; the error says that there is no file.
+func readSegment(fs FS, base, pos Position, p []byte) error {
+	f, err := fs.Open(segmentName(base))
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	off := int64(pos - base)
+	n, err := f.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		clear(p[n:])
+		return nil
+	}
+	for len(p) > 0 {
+		page := p[:min(len(p), pageSize-int(off%pageSize))]
+		if n, err := f.ReadAt(page, off); n < len(page) && err != nil {
+			clear(page[n:])
+		}
+		p, off = p[len(page):], off+int64(len(page))
+	}
+	return nil
+}
+
+// trimZeros returns p without the zeros at its end.
+func trimZeros(p []byte) []byte { return bytes.TrimRight(p, "\x00") }

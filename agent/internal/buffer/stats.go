@@ -1,0 +1,93 @@
+package buffer
+
+import (
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// Stats is a buffer's state and what it did since it was opened.
+type Stats struct {
+	Frames   uint64 // readings not freed
+	Bytes    int64  // of all files, preallocation included
+	Segments int
+	Oldest   int64 // timestamp of the first reading not freed, Unix milliseconds; 0: none
+
+	Appended uint64            // readings
+	Refused  uint64            // readings that Append did not take
+	Lost     map[string]uint64 // readings declared lost, by reason
+
+	BytesWritten uint64 // handed to the file system
+	PagesSynced  uint64 // of 4 KiB, that commits made the medium write
+	Syncs        uint64
+}
+
+// counters is what Stats says of the time since Open.
+type counters struct {
+	Appended, Refused                uint64
+	BytesWritten, PagesSynced, Syncs uint64
+
+	lost      [len(reasonNames)]uint64
+	corruptAt Position // losses that damage shows are counted up to here
+}
+
+// corrupt counts a loss that the record at p showed, once.
+func (b *Buffer) corrupt(n uint64, p Position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p >= b.stats.corruptAt {
+		b.stats.corruptAt = p + 1
+		b.stats.lost[reasonCorrupt] += n
+	}
+}
+
+// Stats returns the buffer's state. It reads up to one segment from disk.
+func (b *Buffer) Stats() Stats {
+	b.mu.Lock()
+	s := Stats{
+		Bytes:        b.size(),
+		Segments:     len(b.segs),
+		Appended:     b.stats.Appended,
+		Refused:      b.stats.Refused,
+		Lost:         make(map[string]uint64, len(reasonNames)-1),
+		BytesWritten: b.stats.BytesWritten,
+		PagesSynced:  b.stats.PagesSynced,
+		Syncs:        b.stats.Syncs,
+	}
+	for r, name := range reasonNames[1:] {
+		s.Lost[name] = b.stats.lost[r+1]
+	}
+	frames := b.frames
+	segs := append([]segment{}, b.segs...)
+	segs[len(segs)-1].end = b.tail
+	freed := b.freed
+	b.mu.Unlock()
+
+	var before uint64 // frames before the cursor
+	for i, seg := range segs {
+		if freed >= seg.end && i < len(segs)-1 {
+			continue
+		}
+		before = seg.frames
+		scan := b.scanner()
+		for scan.start(seg.base, seg.end); ; {
+			rec, err := scan.next()
+			if err != nil {
+				break
+			}
+			if rec.typ != typeFrame {
+				continue
+			}
+			if rec.pos < freed {
+				before++
+				continue
+			}
+			var f telemetry.Frame
+			if _, ok := decodeFrame(rec.payload, &f, func([]byte) string { return "" }); ok {
+				s.Oldest = f.Timestamp
+				s.Frames = frames - min(before, frames)
+				return s
+			}
+		}
+	}
+	s.Frames = frames - min(before, frames)
+	return s
+}
