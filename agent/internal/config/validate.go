@@ -189,7 +189,7 @@ func (c Chip) Validate(report report) {
 // refuse reports a setting that is given and that the chip does not have.
 func (c Chip) refuse(report report, path string, given bool) {
 	if given {
-		report(path, "", fmt.Sprintf("no such setting: a %s has none", c.Driver))
+		report(path, "", fmt.Sprintf("it left out: a %s has no %s", c.Driver, path))
 	}
 }
 
