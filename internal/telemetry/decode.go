@@ -252,7 +252,7 @@ func (d *Decoder) id() (string, bool) {
 	}
 	id := string(b)
 	if !ValidID(id) {
-		d.scanner.reject(ReasonBadID, at, "want 1 to 128 bytes without slash and control characters")
+		d.scanner.reject(ReasonBadID, at, wantID)
 		return "", false
 	}
 	d.ids.keep(id)

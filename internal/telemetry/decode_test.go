@@ -308,3 +308,51 @@ func abbreviated(s string) string {
 	}
 	return fmt.Sprintf("%s…(%d bytes)", s[:80], len(s))
 }
+
+func TestDecoderReusesStrings(t *testing.T) {
+	data := []byte(`[{"id":"a","name":"\u0041","place_id":"Gewächshaus","timestamp":1,"faults":{"humidity":"nack"}},{"id":"a","epoch":1,"lost":{"seq":[1,2],"reason":"x"}}]`)
+	var d Decoder
+	frames := 0
+	count := func([]byte, *Frame, error) { frames++ }
+	if n := testing.AllocsPerRun(100, func() {
+		if err := d.Each(data, count); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+	if frames != 2*101 {
+		t.Errorf("%d frames", frames)
+	}
+}
+
+func TestDecoderIsBounded(t *testing.T) {
+	var d Decoder
+	var f Frame
+	for i := range 3 * maxInterned {
+		data := fmt.Appendf(nil, `{"id":"sensor %d","name":"%[1]d","timestamp":1}`, i)
+		if err := d.Decode(data, &f); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.ids) > maxInterned || len(d.texts) > maxInterned {
+			t.Fatalf("%d ids, %d texts", len(d.ids), len(d.texts))
+		}
+	}
+	if want := fmt.Sprint("sensor ", 3*maxInterned-1); f.ID != want {
+		t.Errorf("id %q, want %q", f.ID, want)
+	}
+}
+
+func TestDecodeErrorText(t *testing.T) {
+	tests := []struct{ json, want string }{
+		{`{"id":7}`, "telemetry: id: wrong_type at byte 6: want a string"},
+		{`{"x"}`, "telemetry: not_json at byte 4: want a colon"},
+	}
+	var d Decoder
+	var f Frame
+	for _, test := range tests {
+		if err := d.Decode([]byte(test.json), &f); err == nil || err.Error() != test.want {
+			t.Errorf("%s: %v, want %s", test.json, err, test.want)
+		}
+	}
+}

@@ -1,6 +1,11 @@
 package telemetry
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Bounds of the contract's strings, in bytes of UTF-8.
 const (
@@ -13,18 +18,8 @@ const (
 // without slash, which separates the parts of a [FrameID], and without control
 // characters.
 func ValidID(s string) bool {
-	if s == "" || len(s) > MaxID {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '/', c < ' ', c == 0x7f:
-			return false
-		case c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0: // U+0080 to U+009F
-			return false
-		}
-	}
-	return true
+	return s != "" && len(s) <= MaxID && utf8.ValidString(s) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }
 
 // ValidReason reports whether s can be the reason of a fault or a loss:

@@ -52,6 +52,7 @@ func (d *receiptDecoder) object() {
 			}
 		}
 	}
+	s.field = fieldUnknown
 }
 
 // sensor decodes what is receipted of one sensor.
@@ -64,17 +65,12 @@ func (d *receiptDecoder) sensor() {
 	)
 	d.ranges = d.ranges[:0]
 	for more := s.open('}'); more; more = s.next('}') {
-		at := s.pos
 		var ok bool
 		switch s.member(&seen, sensorReceiptField) {
 		case fieldUnknown:
 			continue
 		case fieldID:
-			var b []byte
-			b, ok = s.text()
-			if id = string(b); ok && !ValidID(id) {
-				s.reject(ReasonBadID, at, "want 1 to 128 bytes without slash and control characters")
-			}
+			id, ok = d.id()
 		case fieldEpoch:
 			epoch, ok = s.counter()
 		case fieldSeq:
@@ -84,18 +80,29 @@ func (d *receiptDecoder) sensor() {
 			got.add(s.field)
 		}
 	}
-	for _, want := range [...]struct {
-		field  field
-		reason string
-	}{{fieldID, ReasonMissingID}, {fieldEpoch, ReasonMissingEpoch}, {fieldSeq, ReasonMissingSeq}} {
-		if !got.has(want.field) {
-			s.field = want.field
-			s.reject(want.reason, s.pos, "want it in a receipt")
-		}
-	}
+	d.require(got, fieldID, ReasonMissingID)
+	d.require(got, fieldEpoch, ReasonMissingEpoch)
+	d.require(got, fieldSeq, ReasonMissingSeq)
 	for _, seqs := range d.ranges {
 		d.receipt.Add(id, epoch, seqs)
 	}
+}
+
+func (d *receiptDecoder) require(got fields, f field, reason string) {
+	if !got.has(f) {
+		d.scanner.field = f
+		d.scanner.reject(reason, d.scanner.pos, "want id, epoch and seq")
+	}
+}
+
+func (d *receiptDecoder) id() (id string, ok bool) {
+	at := d.scanner.pos
+	b, ok := d.scanner.text()
+	if id = string(b); ok && !ValidID(id) {
+		d.scanner.reject(ReasonBadID, at, wantID)
+		return "", false
+	}
+	return id, ok
 }
 
 // seqs decodes an array of ranges.

@@ -9,6 +9,8 @@ import (
 // The methods below pass over one value of an expected type. ok is false if
 // there is none: null is absence, everything else is rejected.
 
+const wantID = "want 1 to 128 bytes without slash and control characters"
+
 // wrongType passes over a value that is not what is wanted.
 func (s *scanner) wrongType(want string) {
 	at := s.pos
