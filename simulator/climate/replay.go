@@ -7,8 +7,9 @@ import (
 	"sort"
 	"time"
 
-	"github.com/telltale-iot/telltale/simulator/i2csim"
 	"periph.io/x/conn/v3/physic"
+
+	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
 
 // ReplayOptions say how a series is replayed.

@@ -11,8 +11,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/telltale-iot/telltale/simulator/i2csim"
 	"periph.io/x/conn/v3/physic"
+
+	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
 
 // row is one moment of a series.

@@ -164,8 +164,8 @@ func (c *BH1750) advance(now time.Time) {
 	}
 	// Each result replaces the one before: only the last needs to be made.
 	d := c.duration()
-	n := now.Sub(c.end) / d
-	c.start, c.end = c.start.Add(n*d), c.end.Add(n*d)
+	passed := now.Sub(c.end).Truncate(d)
+	c.start, c.end = c.start.Add(passed), c.end.Add(passed)
 	c.convert()
 	c.start, c.end = c.end, c.end.Add(d)
 }

@@ -266,7 +266,7 @@ func (c *BME280) measuring(now time.Time) bool {
 
 // memory returns how many conversions before the last still show in it. With
 // the slowest filter those before 512 do not, in 20 bits: (15/16)^512 is 2^-47.
-func (c *BME280) memory() time.Duration {
+func (c *BME280) memory() int {
 	if c.coefficient() > 1 {
 		return 512
 	}
@@ -279,8 +279,9 @@ func (c *BME280) advance(now time.Time) {
 		idle := c.standby[c.config>>5]
 		if c.mode() == modeNormal && c.pending == nil {
 			period := c.end.Sub(c.start) + idle
-			if n := now.Sub(c.end)/period - c.memory(); n > 0 {
-				c.start, c.end = c.start.Add(n*period), c.end.Add(n*period)
+			forgotten := now.Sub(c.end).Truncate(period) - time.Duration(c.memory())*period
+			if forgotten > 0 {
+				c.start, c.end = c.start.Add(forgotten), c.end.Add(forgotten)
 			}
 		}
 		c.convert()
@@ -348,18 +349,17 @@ func (c *BME280) duration() time.Duration {
 	if c.timing == Typical {
 		base, sample, extra = time.Millisecond, 2*time.Millisecond, 500*time.Microsecond
 	}
-	d := base + samples(c.ctrlMeas>>5)*sample
-	if n := samples(c.ctrlMeas >> 2 & 0b111); n > 0 {
-		d += n*sample + extra
-	}
-	if n := samples(c.osrsH); n > 0 {
-		d += n*sample + extra
+	d := base + time.Duration(samples(c.ctrlMeas>>5))*sample
+	for _, osrs := range []byte{c.ctrlMeas >> 2 & 0b111, c.osrsH} {
+		if osrs != 0 {
+			d += time.Duration(samples(osrs))*sample + extra
+		}
 	}
 	return d
 }
 
 // samples returns the oversampling of an osrs field (tables 20, 23 and 24).
-func samples(osrs byte) time.Duration {
+func samples(osrs byte) int {
 	if osrs == 0 {
 		return 0
 	}

@@ -90,7 +90,7 @@ func (e *Error) Unwrap() error {
 // BusOptions describe a bus. The zero BusOptions are valid.
 type BusOptions struct {
 	Name  string              // as String returns it; "i2csim" if empty
-	Sleep func(time.Duration) // spends a [Fault]'s delay; time.Sleep if nil
+	Sleep func(time.Duration) // spends a [Fault]'s delay; that of the wall clock if nil
 }
 
 // Stats count a bus's transactions, failed ones included.
@@ -128,7 +128,7 @@ func NewBus(o BusOptions) *Bus {
 		w.name = "i2csim"
 	}
 	if w.sleep == nil {
-		w.sleep = time.Sleep
+		w.sleep = func(d time.Duration) { <-time.After(d) }
 	}
 	return &Bus{wires: w}
 }
