@@ -25,5 +25,7 @@
 // comes with it stops at the first error and does not say where a value was
 // that parsed but makes no sense.
 //
+// [TLS] and [Log] are groups that the programs have in common.
+//
 // A [Settings] is not for concurrent use.
 package settings

@@ -93,8 +93,8 @@ func New(cfg any) *Settings {
 }
 
 // Load fills the configuration from its defaults, the named file ("": none),
-// the environment and the flags, reads the files of secrets, and validates. If
-// anything is wrong the error is [Problems], all of them, and the configuration
+// the environment (os.LookupEnv) and the flags that were parsed, reads the files
+// of secrets, and validates. If anything is wrong the error is [Problems], all of them, and the configuration
 // is not to be used. It may be called again, to read everything anew.
 func (s *Settings) Load(file string, lookupEnv func(string) (string, bool)) error {
 	s.reset()
