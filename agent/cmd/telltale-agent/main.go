@@ -1,0 +1,122 @@
+// The command telltale-agent reads the sensors of one device and delivers the
+// readings to an MQTT broker.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/telltale-iot/telltale/agent"
+	"github.com/telltale-iot/telltale/internal/command"
+	"github.com/telltale-iot/telltale/internal/settings"
+)
+
+func main() {
+	// The heap is a few hundred kilobytes of a Pi's memory, and garbage comes
+	// at some frames a second: collecting often costs nothing.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(20)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(command.Execute(ctx, root(), os.Stderr))
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "telltale-agent",
+		Short: "reads I2C sensors and delivers every reading to an MQTT broker",
+		Long: `telltale-agent reads sensors on a Raspberry Pi's I2C bus on schedule. Each reading
+goes into a buffer on disk at once, and from there to the MQTT broker. It stays in
+the buffer until telltale-ingest says that Kafka has it. Readings are taken from the
+first second, whether or not there is a network.
+
+A smallest configuration, /etc/telltale/agent.yaml:
+
+  device: greenhouse-7
+  mqtt: {url: "tcp://broker:1883"}
+  sensors:
+    - id: greenhouse-7
+      name: Greenhouse 7
+      place_id: house-2
+      chips:
+        - {driver: bme280, address: 0x76}
+
+` + settings.NamingRule,
+	}
+	c.AddCommand(runCommand(), checkCommand())
+	return c
+}
+
+func runCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "sample and deliver until SIGINT or SIGTERM",
+		Long: `Samples and delivers until SIGINT or SIGTERM. It does not end because the broker, a
+sensor or a bus is away: it tries again, and says so in its log, its metrics and its
+status topic.`,
+		Example: `  telltale-agent run --config /etc/telltale/agent.yaml
+  telltale-agent run --config agent.yaml --buffer-dir ./buffer --metrics-listen 127.0.0.1:9465`,
+		Args: cobra.NoArgs,
+	}
+	load := configured(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := load()
+		if err != nil {
+			return err
+		}
+		logger, err := command.Logger(config.Log.Level, config.Log.Format, c.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		a, err := agent.New(agent.Options{Config: config, Logger: logger, Version: command.Version()})
+		if err != nil {
+			return err
+		}
+		return a.Run(c.Context())
+	}
+	return c
+}
+
+func checkCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "say what is wrong with a configuration",
+		Long: `Prints "ok" if an agent could run with the configuration, or everything that is wrong
+with it, one line each with file, line and column; the exit code is then 2. Neither
+the broker nor the sensors are tried.`,
+		Example: `  telltale-agent check --config /etc/telltale/agent.yaml`,
+		Args:    cobra.NoArgs,
+	}
+	load := configured(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := load()
+		if err != nil {
+			return err
+		}
+		if _, err := agent.New(agent.Options{Config: config}); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), "ok")
+		return err
+	}
+	return c
+}
+
+// configured gives c the flags of all settings, and returns what loads them.
+func configured(c *cobra.Command) (load func() (agent.Config, error)) {
+	config := agent.DefaultConfig()
+	s := settings.New(&config)
+	file := c.Flags().StringP("config", "c", "", "YAML file with the settings below")
+	s.Flags(c.Flags())
+	return func() (agent.Config, error) {
+		err := s.Load(*file, os.LookupEnv)
+		return config, err
+	}
+}
