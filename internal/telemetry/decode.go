@@ -112,7 +112,7 @@ func (d *Decoder) object(f *Frame) {
 	s := &d.scanner
 	for more := s.open('}'); more; more = s.next('}') {
 		var ok bool
-		switch s.member(&d.seen, frameField) {
+		switch s.member(&d.seen, &frameLayout) {
 		case fieldUnknown:
 			continue
 		case fieldID:
@@ -189,7 +189,7 @@ func (d *Decoder) payload(p *Payload) bool {
 		return false
 	}
 	for more := s.open('}'); more; more = s.next('}') {
-		if f := s.member(&d.seen, payloadField); f != fieldUnknown {
+		if f := s.member(&d.seen, &payloadLayout); f != fieldUnknown {
 			if v, ok := s.micro(); ok {
 				p.Set(Measure(f-fieldPayloadMeasures), v)
 			}
@@ -207,7 +207,7 @@ func (d *Decoder) faults(faults *Faults) bool {
 		return false
 	}
 	for more := s.open('}'); more; more = s.next('}') {
-		if f := s.member(&d.seen, faultsField); f != fieldUnknown {
+		if f := s.member(&d.seen, &faultsLayout); f != fieldUnknown {
 			faults[f-fieldFaultsMeasures], _ = d.reason()
 		}
 	}
@@ -225,7 +225,7 @@ func (d *Decoder) lost(l *Loss) bool {
 	}
 	var haveSeqs, haveReason bool
 	for more := s.open('}'); more; more = s.next('}') {
-		switch s.member(&d.seen, lostField) {
+		switch s.member(&d.seen, &lostLayout) {
 		case fieldLostSeq:
 			l.Seqs, haveSeqs = s.seqRange()
 		case fieldLostReason:

@@ -8,16 +8,19 @@ const (
 	fieldID
 	fieldName
 	fieldPlaceID
-	fieldDate
 	fieldTimestamp
 	fieldEpoch
 	fieldSeq
 	fieldPayload
 	fieldFaults
 	fieldLost
+	fieldDate
 	fieldLostSeq
 	fieldLostReason
 	fieldFrames // of a receipt
+	fieldReceiptID
+	fieldReceiptEpoch
+	fieldReceiptSeq
 
 	// From here on one for each measure, in their order.
 	fieldPayloadMeasures
@@ -25,8 +28,8 @@ const (
 )
 
 var fieldNames = [...]string{
-	"", "id", "name", "place_id", "date", "timestamp", "epoch", "seq", "payload", "faults",
-	"lost", "lost.seq", "lost.reason", "frames",
+	"", "id", "name", "place_id", "timestamp", "epoch", "seq", "payload", "faults", "lost", "date",
+	"lost.seq", "lost.reason", "frames", "id", "epoch", "seq",
 	"payload.temperature", "payload.humidity", "payload.pressure", "payload.luminosity",
 	"faults.temperature", "faults.humidity", "faults.pressure", "faults.luminosity",
 }
@@ -41,58 +44,38 @@ type fields uint32
 const readingFields = fields(1<<fieldTimestamp | 1<<fieldSeq | 1<<fieldPayload | 1<<fieldFaults)
 
 func (s *fields) add(f field)     { *s |= 1 << f }
-func (s *fields) remove(f field)  { *s &^= 1 << f }
 func (s fields) has(f field) bool { return s&(1<<f) != 0 }
 
-// frameField returns the field of a key in a frame.
-func frameField(key []byte) field {
-	switch string(key) {
-	case "id":
-		return fieldID
-	case "name":
-		return fieldName
-	case "place_id":
-		return fieldPlaceID
-	case "date":
-		return fieldDate
-	case "timestamp":
-		return fieldTimestamp
-	case "epoch":
-		return fieldEpoch
-	case "seq":
-		return fieldSeq
-	case "payload":
-		return fieldPayload
-	case "faults":
-		return fieldFaults
-	case "lost":
-		return fieldLost
-	}
-	return fieldUnknown
+// layout is one kind of object: its known fields are first and those after it,
+// with these keys. The order is that of the canonical form.
+type layout struct {
+	first field
+	keys  []string
 }
 
-// payloadField returns the field of a key in a payload.
-func payloadField(key []byte) field { return measureField(fieldPayloadMeasures, key) }
+var (
+	frameLayout         = layout{fieldID, fieldNames[fieldID : fieldDate+1]}
+	payloadLayout       = layout{fieldPayloadMeasures, measureNames[:]}
+	faultsLayout        = layout{fieldFaultsMeasures, measureNames[:]}
+	lostLayout          = layout{fieldLostSeq, []string{"seq", "reason"}}
+	receiptLayout       = layout{fieldFrames, []string{"frames"}}
+	sensorReceiptLayout = layout{fieldReceiptID, []string{"id", "epoch", "seq"}}
+)
 
-// faultsField returns the field of a key in faults.
-func faultsField(key []byte) field { return measureField(fieldFaultsMeasures, key) }
-
-func measureField(first field, key []byte) field {
-	for m, name := range measureNames {
-		if string(key) == name {
-			return first + field(m)
+// fieldOf returns the field of a key, fieldUnknown if it has none.
+func (l *layout) fieldOf(key []byte) field {
+	for i, k := range l.keys {
+		if string(key) == k {
+			return l.first + field(i)
 		}
 	}
 	return fieldUnknown
 }
 
-// lostField returns the field of a key in a declared loss.
-func lostField(key []byte) field {
-	switch string(key) {
-	case "seq":
-		return fieldLostSeq
-	case "reason":
-		return fieldLostReason
+// after returns the field that follows f in canonical order, and its key.
+func (l *layout) after(f field) (next field, key string) {
+	if i := int(f) + 1 - int(l.first); 0 <= i && i < len(l.keys) {
+		return f + 1, l.keys[i]
 	}
-	return fieldUnknown
+	return fieldUnknown, ""
 }

@@ -36,7 +36,7 @@ func (d *receiptDecoder) object() {
 	s := &d.scanner
 	var seen fields
 	for more := s.open('}'); more; more = s.next('}') {
-		if s.member(&seen, receiptField) == fieldUnknown {
+		if s.member(&seen, &receiptLayout) == fieldUnknown {
 			continue
 		}
 		if s.peek() != '[' {
@@ -66,23 +66,23 @@ func (d *receiptDecoder) sensor() {
 	d.ranges = d.ranges[:0]
 	for more := s.open('}'); more; more = s.next('}') {
 		var ok bool
-		switch s.member(&seen, sensorReceiptField) {
+		switch s.member(&seen, &sensorReceiptLayout) {
 		case fieldUnknown:
 			continue
-		case fieldID:
+		case fieldReceiptID:
 			id, ok = d.id()
-		case fieldEpoch:
+		case fieldReceiptEpoch:
 			epoch, ok = s.counter()
-		case fieldSeq:
+		case fieldReceiptSeq:
 			ok = d.seqs()
 		}
 		if ok {
 			got.add(s.field)
 		}
 	}
-	d.require(got, fieldID, ReasonMissingID)
-	d.require(got, fieldEpoch, ReasonMissingEpoch)
-	d.require(got, fieldSeq, ReasonMissingSeq)
+	d.require(got, fieldReceiptID, ReasonMissingID)
+	d.require(got, fieldReceiptEpoch, ReasonMissingEpoch)
+	d.require(got, fieldReceiptSeq, ReasonMissingSeq)
 	for _, seqs := range d.ranges {
 		d.receipt.Add(id, epoch, seqs)
 	}
@@ -122,23 +122,4 @@ func (d *receiptDecoder) seqs() bool {
 		d.ranges = append(d.ranges, r)
 	}
 	return true
-}
-
-func receiptField(key []byte) field {
-	if string(key) == "frames" {
-		return fieldFrames
-	}
-	return fieldUnknown
-}
-
-func sensorReceiptField(key []byte) field {
-	switch string(key) {
-	case "id":
-		return fieldID
-	case "epoch":
-		return fieldEpoch
-	case "seq":
-		return fieldSeq
-	}
-	return fieldUnknown
 }

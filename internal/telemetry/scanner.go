@@ -169,13 +169,15 @@ func (s *scanner) key() []byte {
 	return key
 }
 
-// member passes over a key and returns its field, as fieldOf has it. If that is
-// unknown or in seen already, the value is passed over too, and fieldUnknown is
-// returned.
-func (s *scanner) member(seen *fields, fieldOf func(key []byte) field) field {
+// member passes over a key and returns its field. If that is unknown or in seen
+// already, the value is passed over too, and fieldUnknown is returned.
+func (s *scanner) member(seen *fields, l *layout) field {
 	at := s.pos
-	s.field = fieldUnknown
-	f := fieldOf(s.key())
+	f, key := l.after(s.field)
+	if !s.passKey(key) {
+		s.field = fieldUnknown
+		f = l.fieldOf(s.key())
+	}
 	s.field = f
 	switch {
 	case f == fieldUnknown:
@@ -189,6 +191,19 @@ func (s *scanner) member(seen *fields, fieldOf func(key []byte) field) field {
 	}
 	s.skip()
 	return fieldUnknown
+}
+
+// passKey passes over the key, if it is at the cursor in its canonical form. To
+// guess a key is faster than to read it.
+func (s *scanner) passKey(key string) bool {
+	rest := s.data[s.pos:]
+	n := len(key)
+	if n == 0 || len(rest) < n+4 || string(rest[1:1+n]) != key ||
+		rest[0] != '"' || rest[n+1] != '"' || rest[n+2] != ':' || rest[n+3] <= ' ' {
+		return false
+	}
+	s.pos += n + len(`"":`)
+	return true
 }
 
 // skip passes over any value. It does not recurse, so no message can exhaust
