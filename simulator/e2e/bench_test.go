@@ -1,0 +1,192 @@
+//go:build integration
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// BenchmarkBridge measures the built ingest in the role of the bridge, with
+// headers, receipts and metrics on, on real Mosquitto and Kafka.
+//
+// "queued" stops the process while Mosquitto queues everything, so that the
+// load does not take the bridge's share of the processors; "live" offers the
+// same at full speed while the bridge runs.
+func BenchmarkBridge(b *testing.B) {
+	for _, c := range []struct {
+		name            string
+		messages, batch int
+		queued          bool
+	}{
+		{"single/queued", 200_000, 1, true},
+		{"single/live", 200_000, 1, false},
+		{"batch50/queued", 16_000, 50, true},
+		{"batch50/live", 16_000, 50, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				benchmarkBridge(b, c.messages, c.batch, c.queued)
+			}
+		})
+	}
+}
+
+func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
+	startServers(b, "mosquitto", "kafka")
+	ingest := start(b, "telltale-ingest", "run", "--roles", "[bridge]",
+		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "12", "--metrics-listen", metricsAddr)
+	eventually(b, 30*time.Second, "ingest is ready", ready)
+	packets := frames(b, messages, batch, 500)
+	size := len(packets[0])
+	load, err := dialPublisher(b.Context(), mqttAddr, "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer load.close()
+	// The first message makes all connections and fetches all metadata.
+	if err := load.send(b.Context(), packets[:1], 0); err != nil {
+		b.Fatal(err)
+	}
+	eventually(b, 30*time.Second, "the first frame in Kafka", func() bool { return kafkaRecords(b) == batch })
+
+	total := messages * batch
+	offered := time.Duration(0)
+	before := ingest.usage()
+	begin := time.Now()
+	publish := func() {
+		at := time.Now()
+		if err := load.send(b.Context(), packets[1:], 0); err != nil {
+			b.Error(err)
+		}
+		offered = time.Since(at)
+	}
+	if queued {
+		ingest.signal(syscall.SIGSTOP)
+		publish()
+		begin = time.Now()
+		ingest.signal(syscall.SIGCONT)
+		eventually(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+	} else {
+		publish()
+		eventually(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+	}
+	elapsed := time.Since(begin)
+	after := ingest.usage()
+	if n := kafkaRecords(b); n != total {
+		b.Logf("%d records in Kafka for %d frames: some were delivered twice", n, total)
+	}
+	b.ReportMetric(float64(messages)/elapsed.Seconds(), "msg/s")
+	b.ReportMetric(float64(total)/elapsed.Seconds(), "frames/s")
+	b.ReportMetric(float64(messages)/offered.Seconds(), "offered-msg/s")
+	b.ReportMetric(float64((after.cpu-before.cpu).Microseconds())/float64(messages), "cpu-ms/1000msg")
+	b.ReportMetric(float64((after.cpu-before.cpu).Microseconds())/float64(total), "cpu-ms/1000frames")
+	b.ReportMetric(float64(after.peak)/(1<<20), "peak-MB")
+	b.ReportMetric(float64(size), "B/packet")
+	b.ReportMetric(0, "ns/op")
+}
+
+func ready() bool {
+	response, err := http.Get("http://" + metricsAddr + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// kafkaRecords returns how many records the topic of frames has.
+func kafkaRecords(tb testing.TB) int {
+	tb.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(kafkaAddr)}
+	metadata, err := client.Metadata(tb.Context(), &kafka.MetadataRequest{Topics: []string{"iot-frames"}})
+	if err != nil {
+		return 0
+	}
+	var requests []kafka.OffsetRequest
+	for _, p := range metadata.Topics[0].Partitions {
+		requests = append(requests, kafka.LastOffsetOf(p.ID))
+	}
+	offsets, err := client.ListOffsets(tb.Context(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{"iot-frames": requests}})
+	if err != nil {
+		return 0
+	}
+	n := int64(0)
+	for _, p := range offsets.Topics["iot-frames"] {
+		n += p.LastOffset
+	}
+	return int(n)
+}
+
+// BenchmarkAgent measures an agent's footprint: one reading a second of a
+// sensor with two chips, connected to a real Mosquitto and receipted by a
+// bridge. The bus is emulated in the agent's process.
+func BenchmarkAgent(b *testing.B) {
+	const period = 60 * time.Second
+	for b.Loop() {
+		startServers(b, "mosquitto", "kafka")
+		start(b, "telltale-ingest", "run", "--roles", "[bridge]",
+			"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--metrics-listen", metricsAddr)
+		eventually(b, 30*time.Second, "ingest is ready", ready)
+
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "emulated-agent"), "./testdata/emulated-agent")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		dir := b.TempDir()
+		config := filepath.Join(dir, "agent.yaml")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `
+device: bench
+mqtt: {url: "tcp://%s"}
+buffer: {dir: %q}
+sensors:
+  - {id: bench, name: Bench, place_id: lab, interval: 1s, chips: [{driver: bme280, bus: "1", address: 0x76}, {driver: bh1750, bus: "1", address: 0x23}]}
+`, mqttAddr, filepath.Join(dir, "buffer")), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		agent := start(b, "emulated-agent", config)
+		eventually(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
+		before, records := agent.usage(), kafkaRecords(b)
+		begin := time.Now()
+		eventually(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
+		elapsed := time.Since(begin)
+		after := agent.usage()
+		b.ReportMetric(100*(after.cpu-before.cpu).Seconds()/elapsed.Seconds(), "%core")
+		b.ReportMetric(float64(after.rss)/(1<<20), "rss-MB")
+		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// BenchmarkDemo measures how long a person waits for the demonstration.
+func BenchmarkDemo(b *testing.B) {
+	for b.Loop() {
+		ctx, cancel := context.WithTimeout(b.Context(), 60*time.Second)
+		command := exec.CommandContext(ctx, filepath.Join(root, "bin", "telltale-simulator"), "lab", "--for", "25s",
+			"--listen-mqtt", "127.0.0.1:0", "--listen-kafka", "127.0.0.1:0", "--listen-mongo", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0")
+		out, err := command.CombinedOutput()
+		cancel()
+		if err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		for what, unit := range map[string]string{"reading in MongoDB": "s-to-reading", "closed window": "s-to-window"} {
+			_, after, ok := bytes.Cut(out, []byte("first "+what+" after "))
+			var seconds float64
+			if _, err := fmt.Sscan(string(after), &seconds); !ok || err != nil {
+				b.Fatalf("no %s in\n%s", what, out)
+			}
+			b.ReportMetric(seconds, unit)
+		}
+		b.ReportMetric(0, "ns/op")
+	}
+}
