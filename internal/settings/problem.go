@@ -7,6 +7,8 @@ import (
 )
 
 // Problem is one thing that is wrong with a configuration.
+//
+//nolint:errname // it is named for what it is to the user
 type Problem struct {
 	Source       string // the file's name, the flag as --flag, or the environment variable; "" if nothing set it
 	Line, Column int    // from 1, of the value within a file; 0 outside of files
@@ -52,6 +54,8 @@ func printable(value string) string {
 // Problems is all that is wrong with a configuration, in the order of the file,
 // then of the environment, then of the command line. As an error it is one
 // line for each.
+//
+//nolint:errname // as Problem
 type Problems []Problem
 
 // Error returns the problems' lines.

@@ -37,6 +37,7 @@ type plot struct {
 	ID   string   `yaml:"id" help:"unique"`
 	Soil string   `yaml:"soil" enum:"clay,sand"`
 	Row  uint8    `yaml:"row" want:"a row from 1 to 20"`
+	Hens *int8    `yaml:"hens"`
 	Bees *bool    `yaml:"bees"`
 	Sown []string `yaml:"sown"`
 }
@@ -147,6 +148,9 @@ func TestProblems(t *testing.T) {
 		{"infinity", "name: a\narea: .inf", "farm.yaml:2:7: area: .inf: want a whole number"},
 		{"too great for its type", "name: a\nfields: [{id: a, row: 256}]", "farm.yaml:2:23: fields[0].row: 256: want a row from 1 to 20"},
 		{"negative for an unsigned type", "name: a\nfields: [{id: a, row: -1}]", "farm.yaml:2:23: fields[0].row: -1: want a row from 1 to 20"},
+		{"too great for a type of a few bits", "name: a\nfields: [{id: a, hens: 128}]", "farm.yaml:2:24: fields[0].hens: 128: want a whole number from -128 to 127"},
+		{"long value", "name: a\narea: " + strings.Repeat("x", 100), "farm.yaml:2:7: area: " + strings.Repeat("x", 80) + "…: want a whole number"},
+		{"merge of a list of text", "name: a\nstore: {<<: [b]}", "farm.yaml:2:14: store.<<: want a mapping to merge"},
 		{"too great for 64 bits", "name: a\narea: 99999999999999999999", "farm.yaml:2:7: area: 99999999999999999999: want a whole number"},
 		{"duration without unit", "name: a\nstore: {open_for: 5}", "farm.yaml:2:19: store.open_for: 5: want a duration with its unit, such as 500ms, 5s or 1h30m"},
 		{"zero without unit", "name: a\nstore: {open_for: \"0\"}", "farm.yaml:2:19: store.open_for: 0: want a duration with its unit, such as 500ms, 5s or 1h30m"},
@@ -399,6 +403,7 @@ func TestDocument(t *testing.T) {
 		"fields[].id; ; ; text; ; ; unique",
 		"fields[].soil; ; ; text; clay; clay|sand; ",
 		"fields[].row; ; ; number; 0; ; ",
+		"fields[].hens; ; ; number; ; ; ",
 		"fields[].bees; ; ; bool; ; ; ",
 		"fields[].sown; ; ; list; ; ; ",
 	}

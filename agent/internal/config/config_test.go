@@ -105,7 +105,7 @@ var cases = []struct {
 		"agent.yaml:1:1: mqtt.url: want the broker as tcp://HOST:PORT or tls://HOST:PORT"},
 	{name: "unknown key", yaml: complete + "uplink:\n  batch_frame: 5\n", want: "agent.yaml:5:3: uplink.batch_frame: want a setting that exists, perhaps batch_frames"},
 	{name: "unknown group", yaml: complete + "upplink: {}\n", want: "agent.yaml:4:1: upplink: want a setting that exists, perhaps uplink"},
-	{name: "unknown key of a chip", yaml: oneChip + ", adress: 5}]}]", want: "agent.yaml:3:60: sensors[0].chips[0].adress: want a setting that exists, perhaps address"},
+	{name: "unknown key of a chip", yaml: oneChip + ", addrs: 5}]}]", want: "agent.yaml:3:60: sensors[0].chips[0].addrs: want a setting that exists, perhaps address"},
 	{name: "literal password", yaml: "device: pi\nmqtt:\n  url: tcp://broker:1883\n  password: hunter2\nsensors: [{id: pi, chips: [{driver: bme280, address: 0x76}]}]",
 		want: "agent.yaml:4:3: mqtt.password: want the secret in a file of its own, named by password_file, or in TELLTALE_MQTT_PASSWORD"},
 	{name: "number for a device", yaml: strings.Replace(complete, "device: pi", "device: 7", 1), want: "agent.yaml:1:9: device: 7: want text; put it in quotes"},
