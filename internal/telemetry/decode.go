@@ -39,12 +39,14 @@ func (d *Decoder) Decode(data []byte, f *Frame) error {
 }
 
 // Each calls fn for each frame in data, which is one frame or a JSON array of
-// frames. raw is the frame's own bytes within data; f is good until fn returns.
-// A frame that is refused comes with its *[DecodeError] and what is known of
-// its identity, as from Decode, and does not stop the others.
+// frames. raw is the frame's own bytes within data; f is good until fn returns,
+// and fn must not decode with d. A frame that is refused comes with its
+// *[DecodeError] and what is known of its identity, as from Decode, and does
+// not stop the others.
 //
-// Each returns a *DecodeError if data is not JSON, after the frames before the
-// error have been given to fn, or if it is neither object nor array.
+// Each returns a *DecodeError if data is not JSON, after the frames of an array
+// that come before the error have been given to fn, or if it is neither object
+// nor array.
 func (d *Decoder) Each(data []byte, fn func(raw []byte, f *Frame, err error)) error {
 	s := &d.scanner
 	s.reset(data)
@@ -240,64 +242,40 @@ func (d *Decoder) lost(l *Loss) bool {
 	return true
 }
 
-// id decodes a sensor's id.
 func (d *Decoder) id() (string, bool) {
-	at := d.scanner.pos
-	b, ok := d.scanner.text()
-	if !ok {
-		return "", false
-	}
-	if id, known := d.ids[string(b)]; known {
-		return id, true
-	}
-	id := string(b)
-	if !ValidID(id) {
-		d.scanner.reject(ReasonBadID, at, wantID)
-		return "", false
-	}
-	d.ids.keep(id)
-	return id, true
+	return d.word(&d.ids, ValidID, ReasonBadID, wantID)
 }
 
-// text decodes a string of bounded length.
 func (d *Decoder) text() (string, bool) {
-	at := d.scanner.pos
-	b, ok := d.scanner.text()
-	if !ok {
-		return "", false
-	}
-	if text, known := d.texts[string(b)]; known {
-		return text, true
-	}
-	if len(b) > MaxText {
-		d.scanner.reject(ReasonTooLong, at, "want at most 256 bytes")
-		return "", false
-	}
-	text := string(b)
-	d.texts.keep(text)
-	return text, true
+	return d.word(&d.texts, validText, ReasonTooLong, "want at most 256 bytes")
 }
 
-// reason decodes the reason of a fault or a loss.
 func (d *Decoder) reason() (string, bool) {
+	return d.word(&d.reasons, ValidReason, ReasonBadReason, "want 1 to 32 of a-z, 0-9 and _")
+}
+
+func validText(s string) bool { return len(s) <= MaxText }
+
+// word decodes a string that is valid and keeps it.
+func (d *Decoder) word(known *interned, valid func(string) bool, reason, detail string) (string, bool) {
 	at := d.scanner.pos
 	b, ok := d.scanner.text()
 	if !ok {
 		return "", false
 	}
-	if reason, known := d.reasons[string(b)]; known {
-		return reason, true
+	if word, ok := (*known)[string(b)]; ok {
+		return word, true
 	}
-	reason := string(b)
-	if !ValidReason(reason) {
-		d.scanner.reject(ReasonBadReason, at, "want 1 to 32 of a-z, 0-9 and _")
+	word := string(b)
+	if !valid(word) {
+		d.scanner.reject(reason, at, detail)
 		return "", false
 	}
-	d.reasons.keep(reason)
-	return reason, true
+	known.keep(word)
+	return word, true
 }
 
-// interned holds strings that have been found good, so that their next
+// interned holds strings that have been found valid, so that their next
 // occurrence needs neither a look nor a copy.
 type interned map[string]string
 

@@ -191,6 +191,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: reading + `,"name":"‸\ud83c\u0041"}`, reason: ReasonInvalidUTF8, field: "name", want: identified},
 		{json: reading + `,"name":"‸\udf31\ud83c"}`, reason: ReasonInvalidUTF8, field: "name", want: identified},
 
+		{json: `{"id":"‸\ud83c","epoch":7,"seq":3,"timestamp":1}`, reason: ReasonInvalidUTF8, field: "id", want: Frame{Sequenced: true, Epoch: 7, Seq: 3}},
+		{json: "{\"id\":\"‸\xff\",\"epoch\":7,\"seq\":3}", reason: ReasonInvalidUTF8, field: "id", want: Frame{Sequenced: true, Epoch: 7, Seq: 3}},
+
 		// Duplicates: of the identity none is believed.
 		{json: reading + `,‸"timestamp":1}`, reason: ReasonDuplicateKey, field: "timestamp", want: identified},
 		{json: reading + `,‸"id":"a"}`, reason: ReasonDuplicateKey, field: "id", want: Frame{Sequenced: true, Epoch: 7, Seq: 3}},

@@ -243,7 +243,7 @@ func (r *referee) text(data []byte) (s string, ok bool) {
 		r.refuse(ReasonWrongType)
 		return "", false
 	}
-	return s, true
+	return s, utf8.Valid(data) && !hasLoneSurrogate(data)
 }
 
 func (r *referee) reason(data []byte) (s string, ok bool) {

@@ -314,7 +314,8 @@ func digits(v uint64, b []byte) (uint64, []byte) {
 	return v, nil
 }
 
-// str passes over a string and returns its value, valid until the next string.
+// str passes over a string and returns its value, valid until the next string;
+// nil if it has no UTF-8 form, or after a syntax error.
 func (s *scanner) str() []byte {
 	start := s.pos + 1
 	rest := s.data[start:]
@@ -353,13 +354,17 @@ func special(w uint64) uint64 {
 
 // decodedStr passes over the rest of a string that is not plain ASCII.
 func (s *scanner) decodedStr() []byte {
+	valid := true
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
+			if !valid {
+				return nil
+			}
 			return s.unquoted
 		case c == '\\':
-			s.escape()
+			valid = s.escape() && valid
 		case c < ' ':
 			s.fail("no control character in a string")
 		case c < utf8.RuneSelf:
@@ -369,6 +374,7 @@ func (s *scanner) decodedStr() []byte {
 			r, size := utf8.DecodeRune(s.data[s.pos:])
 			if r == utf8.RuneError && size == 1 {
 				s.reject(ReasonInvalidUTF8, s.pos, "want UTF-8")
+				valid = false
 			}
 			s.unquoted = utf8.AppendRune(s.unquoted, r)
 			s.pos += size
@@ -379,8 +385,8 @@ func (s *scanner) decodedStr() []byte {
 }
 
 // escape passes over one escaped character, two escapes if they are a
-// surrogate pair.
-func (s *scanner) escape() {
+// surrogate pair. Half of a pair is rejected, and false returned.
+func (s *scanner) escape() (valid bool) {
 	start := s.pos
 	s.pos++
 	c := s.peek()
@@ -403,16 +409,18 @@ func (s *scanner) escape() {
 			r = s.lowSurrogate(r)
 			if r == utf8.RuneError {
 				s.reject(ReasonInvalidUTF8, start, "want a surrogate pair")
+				return false
 			}
 		}
 		s.unquoted = utf8.AppendRune(s.unquoted, r)
-		return
+		return true
 	default:
 		s.fail("an escaped character")
-		return
+		return false
 	}
 	s.unquoted = append(s.unquoted, c)
 	s.pos++
+	return true
 }
 
 // lowSurrogate returns the character of the pair that begins with high, or

@@ -20,13 +20,15 @@ func (s *scanner) wrongType(want string) {
 	}
 }
 
-// text passes over a string, valid until the next string.
+// text passes over a string, valid until the next string. One that has no
+// UTF-8 form is rejected and has no value.
 func (s *scanner) text() (b []byte, ok bool) {
 	if s.peek() != '"' {
 		s.wrongType("a string")
 		return nil, false
 	}
-	return s.str(), true
+	b = s.str()
+	return b, b != nil
 }
 
 // isNumber reports whether the cursor is at a number.
