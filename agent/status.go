@@ -17,10 +17,10 @@ type Stats struct {
 	Sampled   uint64            // readings put into the buffer
 	Refused   uint64            // readings that the buffer did not take
 	Missed    uint64            // ticks at which nothing was sampled, the one before being late
-	Buffered  uint64            // readings and declared losses not yet freed
+	Buffered  uint64            // readings in the buffer that are not freed yet
 	Connected bool              // to the broker
 	Faults    map[string]string // the chips that fail now, with the reason
-	Losses    map[string]uint64 // readings declared lost, by reason
+	Losses    map[string]uint64 // readings declared lost since Run began, by reason
 }
 
 // Stats returns the state of now.
@@ -34,8 +34,15 @@ func (a *Agent) Stats() Stats {
 		Buffered:  b.Frames,
 		Connected: a.client.Connected(),
 		Faults:    s.Faults,
-		Losses:    b.Lost,
+		Losses:    losses(&b),
 	}
+}
+
+// losses returns what was lost, without the reasons for which nothing was.
+func losses(b *buffer.Stats) map[string]uint64 {
+	lost := maps.Clone(b.Lost)
+	maps.DeleteFunc(lost, func(_ string, n uint64) bool { return n == 0 })
+	return lost
 }
 
 // bufferStats are the buffer's, zero before Run has opened it.
@@ -54,7 +61,7 @@ func (a *Agent) status() mqtt.Status {
 		Uptime:  int64(time.Since(a.started).Seconds()),
 		Buffer:  &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest},
 		Faults:  a.sampler.Stats().Faults,
-		Losses:  b.Lost,
+		Losses:  losses(&b),
 	}
 }
 

@@ -12,7 +12,7 @@ type Status struct {
 	Uptime  int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
 	Buffer  *Depth            `json:"buffer,omitempty"`
 	Faults  map[string]string `json:"faults,omitempty"` // the chips that fail now, with the reason
-	Losses  map[string]uint64 `json:"losses,omitempty"` // readings declared lost since the agent was started, by reason
+	Losses  map[string]uint64 `json:"losses,omitempty"` // readings declared lost since then, by reason
 }
 
 // Depth is what waits in the buffer.
