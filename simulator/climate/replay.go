@@ -78,8 +78,8 @@ func speed(v float64) (float64, error) {
 	return v, nil
 }
 
-// maxSpeed keeps a year of the clock within the 292 years of a Duration.
-const maxSpeed = 250.0
+// maxSpeed is a day in a second.
+const maxSpeed = 86400.0
 
 // At returns the environment at t. Highs, lows and the sensor's own deviation
 // do not repeat with the series.
@@ -99,12 +99,13 @@ func clampHumidity(h physic.RelativeHumidity) physic.RelativeHumidity {
 	return min(max(h, 0), 100*physic.PercentRH)
 }
 
-// scale multiplies a duration; it is exact where the factor is 1.
+// scale multiplies a duration; it is exact where the factor is 1. What has no
+// room in a Duration begins again, after 146 years.
 func scale(d time.Duration, factor float64) time.Duration {
 	if factor == 1 {
 		return d
 	}
-	return time.Duration(math.Round(float64(d) * factor))
+	return time.Duration(math.Round(math.Mod(float64(d)*factor, 1<<62)))
 }
 
 // at interpolates the series, repeated with the given period, at any time.

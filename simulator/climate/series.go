@@ -64,6 +64,9 @@ var columns = [...]struct {
 
 const dateLayout = "2006-01-02 15:04:05"
 
+// maxSpan keeps a series' times within a Duration.
+const maxSpan = 100 * 365 * 24 * time.Hour
+
 // ParseCSV reads a series: a header and at least two rows. Of the columns, in
 // any order, it needs Date ("2015-02-04 17:51:00", ever later), Temperature
 // (degree Celsius, -40 to 85), Humidity (percent, 0 to 100) and Light (lux, 0
@@ -73,6 +76,9 @@ func ParseCSV(name string, r io.Reader) (*Series, error) {
 	p := parser{name: name, csv: csv.NewReader(r)}
 	p.csv.ReuseRecord = true
 	header, err := p.read()
+	if errors.Is(err, io.EOF) {
+		return nil, &ParseError{Name: name, Line: 1, Want: "want a header"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -148,8 +154,10 @@ func (p *parser) row(record []string) error {
 	s := &p.series
 	if len(s.rows) == 0 {
 		s.start = at
-	} else if s.start.Add(s.rows[len(s.rows)-1].at).Compare(at) >= 0 {
+	} else if span := at.Sub(s.start); span <= s.rows[len(s.rows)-1].at {
 		return p.wrong(p.index[0], "Date %q: want a time after the row before", text)
+	} else if span > maxSpan {
+		return p.wrong(p.index[0], "Date %q: want a time within 100 years", text)
 	}
 	var v [len(columns)]float64
 	for i := 1; i < len(columns); i++ {

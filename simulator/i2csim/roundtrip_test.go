@@ -150,10 +150,11 @@ func TestSameSeedSameBytes(t *testing.T) {
 		r.Advance(time.Minute)
 		return [256]byte(r.must(t, []byte{0}, 256))
 	}
-	if read(1) != read(1) {
-		t.Error("seed 1 gives different registers")
+	first := read(1)
+	if again := read(1); first != again {
+		t.Errorf("seed 1 gives registers\n% x\nand then\n% x", first, again)
 	}
-	if read(1) == read(2) {
+	if first == read(2) {
 		t.Error("seeds 1 and 2 give the same registers")
 	}
 }
