@@ -86,7 +86,7 @@ func TestDecode(t *testing.T) {
 			want: Frame{ID: "a", Name: "A", PlaceID: "p", Epoch: 7, Lost: Loss{Reason: "x"}},
 		}, {
 			name: "escapes",
-			json: `{"\u0069d":"\u00e9\ud83c\udf31.a","name":"\"\\\/\b\f\n\r\t\u0000é🌱","timestamp":1}`,
+			json: `{"\u0069d":"\u00E9\ud83c\uDF31.a","name":"\"\\\/\b\f\n\r\t\u0000é🌱","timestamp":1}`,
 			want: Frame{ID: "é🌱.a", Name: "\"\\/\b\f\n\r\t\x00é🌱", Timestamp: 1},
 		},
 		{name: "longest id", json: `{"id":"` + strings.Repeat("é", 64) + `","timestamp":1}`, want: Frame{ID: strings.Repeat("é", 64), Timestamp: 1}},
@@ -165,6 +165,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: `{"id":"\u00‸g0"}`, reason: ReasonNotJSON, field: "id"},
 		{json: `{"id":"\ud83c\u12‸"}`, reason: ReasonNotJSON, field: "id"},
 		{json: `{"id":"\‸`, reason: ReasonNotJSON, field: "id"},
+		{json: `{"timestamp":‸-}`, reason: ReasonNotJSON, field: "timestamp"},
 		{json: `{"x":‸tru}`, reason: ReasonNotJSON},
 		{json: `{"x":null‸l}`, reason: ReasonNotJSON},
 		{json: `{"x":[1,‸]}`, reason: ReasonNotJSON},
