@@ -186,9 +186,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	})
 	group.Go(func() error { return a.client.Run(connected, up) })
 
-	a.opts.Logger.Info("agent_started", "version", a.opts.Version, "device", c.Device, "sensors", len(c.Sensors), "epoch", b.Epoch())
+	a.opts.Logger.Info("agent started", "version", a.opts.Version, "device", c.Device, "sensors", len(c.Sensors), "epoch", b.Epoch())
 	err = group.Wait()
-	a.opts.Logger.Info("agent_stopped")
+	a.opts.Logger.Info("agent stopped")
 	return err
 }
 
@@ -258,9 +258,9 @@ func (a *Agent) commit(ctx context.Context, b *buffer.Buffer) error {
 		}
 		switch failed := a.commitFailed.Swap(err != nil); {
 		case err != nil && !failed:
-			a.opts.Logger.Error("buffer_commit_failed", "error", err)
+			a.opts.Logger.Error("buffer commit failed", "error", err)
 		case err == nil && failed:
-			a.opts.Logger.Info("buffer_commit_recovered")
+			a.opts.Logger.Info("buffer commit recovered")
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (a *Agent) bus(name string) *bus {
 func (a *Agent) closeBuses() {
 	for _, b := range a.buses {
 		if err := b.Close(); err != nil {
-			a.opts.Logger.Warn("bus_close_failed", "bus", b.name, "error", err)
+			a.opts.Logger.Warn("bus close failed", "bus", b.name, "error", err)
 		}
 	}
 }

@@ -182,7 +182,7 @@ func (c *Client) serve(ctx context.Context, l Listener) error {
 	}
 	c.connections.Inc()
 	c.failing = ""
-	c.opts.Logger.Info("broker_connected", "url", c.opts.URL)
+	c.opts.Logger.Info("broker connected", "url", c.opts.URL)
 	c.session.Store(s)
 	l.Connected()
 	err = s.serve(ctx, c.opts.StatusInterval, c.publishStatus)
@@ -206,7 +206,7 @@ func (c *Client) report(err error) {
 		c.opts.Metrics.GetOrCreateCounter(fmt.Sprintf("telltale_agent_mqtt_connect_errors_total{reason=%q}", reason)).Inc()
 	}
 	if reason != c.failing {
-		c.opts.Logger.Warn("broker_unavailable", "url", c.opts.URL, "reason", reason, "error", err)
+		c.opts.Logger.Warn("broker unavailable", "url", c.opts.URL, "reason", reason, "error", err)
 	}
 	c.failing = reason
 }

@@ -102,7 +102,7 @@ func TestBrokerAway(t *testing.T) {
 	addr := l.Addr().String()
 	must(t, l.Close())
 	c := run(t, options("tcp://"+addr))
-	if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg=broker_unavailable reason=network`; got != want {
+	if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg="broker unavailable" reason=network`; got != want {
 		t.Errorf("log %q, want %q", got, want)
 	}
 	for !strings.Contains(c.metrics(), `telltale_agent_mqtt_connect_errors_total{reason="network"} 1`+"0") { // ten or more attempts
@@ -110,7 +110,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 	startBroker(t, addr, nil, &rules{})
 	wait(t, c.events.connected, "Connected")
-	if got, want := wait(t, c.log.lines, "a log line"), `level=INFO msg=broker_connected`; got != want {
+	if got, want := wait(t, c.log.lines, "a log line"), `level=INFO msg="broker connected"`; got != want {
 		t.Errorf("log %q, want %q, and nothing between", got, want)
 	}
 }
@@ -170,7 +170,7 @@ func TestRefusals(t *testing.T) {
 				wait(t, c.events.connected, "Connected")
 				return
 			}
-			if got, want := wait(t, c.log.lines, "a log line"), "level=WARN msg=broker_unavailable reason="+tt.reason; got != want {
+			if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg="broker unavailable" reason=`+tt.reason; got != want {
 				t.Errorf("log %q, want %q", got, want)
 			}
 			select {

@@ -112,7 +112,7 @@ func (s *Sampler) Run(ctx context.Context) error {
 	select {
 	case <-idle:
 	case <-time.After(MaxWait):
-		s.opts.Logger.Warn("chips_hang_at_stop")
+		s.opts.Logger.Warn("chips hang at stop")
 	}
 	return nil
 }
@@ -152,8 +152,8 @@ func (s *Sampler) report(chip, reason string, err error) {
 	switch {
 	case reason == before:
 	case reason == "":
-		s.opts.Logger.Info("chip_recovered", "chip", chip)
+		s.opts.Logger.Info("chip recovered", "chip", chip)
 	default:
-		s.opts.Logger.Warn("chip_fails", "chip", chip, "reason", reason, "error", err)
+		s.opts.Logger.Warn("chip fails", "chip", chip, "reason", reason, "error", err)
 	}
 }

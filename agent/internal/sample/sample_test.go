@@ -202,8 +202,8 @@ func TestHungChipDelaysNobody(t *testing.T) {
 				t.Errorf("reading %d of b came after %v, want %v", i, at, want)
 			}
 		}
-		wantLog := `level=WARN msg=chip_fails chip=light reason=timeout error="no answer in time"
-level=INFO msg=chip_recovered chip=light
+		wantLog := `level=WARN msg="chip fails" chip=light reason=timeout error="no answer in time"
+level=INFO msg="chip recovered" chip=light
 `
 		if diff := cmp.Diff(wantLog, log.String()); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)

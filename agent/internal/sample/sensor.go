@@ -180,7 +180,7 @@ func (s *sensor) append() {
 	o.Metrics.GetOrCreateCounter(
 		fmt.Sprintf("telltale_agent_readings_refused_total{sensor=%q,reason=%q}", s.ID, reason)).Inc()
 	if reason != s.refusal {
-		o.Logger.Error("reading_refused", "sensor", s.ID, "reason", reason, "error", err)
+		o.Logger.Error("reading refused", "sensor", s.ID, "reason", reason, "error", err)
 	}
 	s.refusal = reason
 }

@@ -75,11 +75,12 @@ func (o *Options[P]) validate() error {
 // counters are the uplink's metrics; README.md of the agent says what they
 // count.
 type counters struct {
-	set                                     *metrics.Set
-	frames, batches, retransmitted          *metrics.Counter
-	receipts, receipted, late, unmatched    *metrics.Counter
-	receiptsInvalid, receiptsFull, freeErrs *metrics.Counter
-	unreceipted                             *metrics.Gauge
+	set                                  *metrics.Set
+	frames, batches, retransmitted       *metrics.Counter
+	receipts, receipted, late, unmatched *metrics.Counter
+	receiptsInvalid, receiptsFull        *metrics.Counter
+	readErrs, freeErrs                   *metrics.Counter
+	unreceipted                          *metrics.Gauge
 }
 
 const prefix = "telltale_agent_uplink_"
@@ -97,6 +98,7 @@ func newCounters(set *metrics.Set) counters {
 		unmatched:       counter("receipts_unmatched_total"),
 		receiptsInvalid: counter(`receipts_discarded_total{reason="invalid"}`),
 		receiptsFull:    counter(`receipts_discarded_total{reason="queue_full"}`),
+		readErrs:        counter("read_errors_total"),
 		freeErrs:        counter("free_errors_total"),
 		unreceipted:     set.GetOrCreateGauge(prefix+"unreceipted_frames", nil),
 	}

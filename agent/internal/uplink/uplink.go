@@ -149,7 +149,7 @@ func (u *Uplink[P]) progress(marked int) {
 	u.probing = false
 	if u.stalled {
 		u.stalled = false
-		u.opts.Logger.Info("receipts_resumed")
+		u.opts.Logger.Info("receipts resumed")
 	}
 	flight := u.flight[:0]
 	for _, b := range u.flight {
@@ -163,7 +163,7 @@ func (u *Uplink[P]) progress(marked int) {
 	if freed {
 		if err := u.opts.Free(after); err != nil {
 			u.count.freeErrs.Inc()
-			u.opts.Logger.Error("buffer_free_failed", "error", err)
+			u.opts.Logger.Error("buffer free failed", "error", err)
 		}
 	}
 	if overtaken {
@@ -182,7 +182,7 @@ func (u *Uplink[P]) send(ctx context.Context) (wake time.Time) {
 	if len(u.flight) > 0 && !now.Before(u.flight[0].deadline) {
 		if !u.stalled {
 			u.stalled = true
-			u.opts.Logger.Warn("receipts_overdue", "frames", len(u.window.entries), "timeout", u.opts.ReceiptTimeout)
+			u.opts.Logger.Warn("receipts overdue", "frames", len(u.window.entries), "timeout", u.opts.ReceiptTimeout)
 		}
 		u.retreat("receipt_timeout")
 	}
@@ -310,10 +310,10 @@ func (u *Uplink[P]) restart() {
 
 // readFailed backs off from a buffer that cannot be read.
 func (u *Uplink[P]) readFailed(err error) {
-	u.count.reason("read_errors_total", "io")
+	u.count.readErrs.Inc()
 	if !u.unread {
 		u.unread = true
-		u.opts.Logger.Error("buffer_unreadable", "error", err)
+		u.opts.Logger.Error("buffer unreadable", "error", err)
 	}
 	u.retreat("read_error")
 }

@@ -128,7 +128,7 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		time.Sleep(time.Hour)
 		wantState(t, b, s, 15, sent...)
 
-		if n := strings.Count(log.String(), "receipts_overdue"); n != 1 {
+		if n := strings.Count(log.String(), "receipts overdue"); n != 1 {
 			t.Errorf("said %d times that receipts are overdue, want once:\n%s", n, &log)
 		}
 		var exposition bytes.Buffer
@@ -136,6 +136,7 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		want := `telltale_agent_uplink_free_errors_total 0
 telltale_agent_uplink_published_batches_total 4
 telltale_agent_uplink_published_frames_total 20
+telltale_agent_uplink_read_errors_total 0
 telltale_agent_uplink_receipted_frames_total 15
 telltale_agent_uplink_receipted_late_frames_total 4
 telltale_agent_uplink_receipts_discarded_total{reason="invalid"} 0
@@ -233,7 +234,7 @@ func TestUnreadableBufferIsTriedAgain(t *testing.T) {
 		b.connect()
 		time.Sleep(time.Minute)
 		wantState(t, b, s, 5, []string{"0", "1", "2", "3", "4"})
-		if n := strings.Count(log.String(), "buffer_unreadable"); n != 1 {
+		if n := strings.Count(log.String(), "buffer unreadable"); n != 1 {
 			t.Errorf("said %d times that the buffer is unreadable, want once:\n%s", n, &log)
 		}
 	})
