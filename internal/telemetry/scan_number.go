@@ -1,38 +1,59 @@
 package telemetry
 
-import (
-	"bytes"
-	"strconv"
-)
-
-// microDigits is how many digits a Micro has after the decimal point.
-const microDigits = 6
-
-// String returns the shortest decimal of v, in units: "21.37", "-0.000001".
-func (v Micro) String() string { return string(appendMicro(nil, v)) }
-
-// appendMicro appends the shortest decimal of v, which is a JSON number.
-func appendMicro(dst []byte, v Micro) []byte {
-	u := uint64(v)
-	if v < 0 {
-		dst = append(dst, '-')
-		u = -u
-	}
-	dst = strconv.AppendUint(dst, u/1e6, 10)
-	fraction := u % 1e6
-	if fraction == 0 {
-		return dst
-	}
-	dst = append(dst, '.')
-	for unit := uint64(1e5); fraction > 0; unit /= 10 {
-		dst = append(dst, byte('0'+fraction/unit))
-		fraction %= unit
-	}
-	return dst
-}
+import "bytes"
 
 // plainDigits is how many decimal digits always fit a uint64.
 const plainDigits = 19
+
+// number passes over a number and returns its text, nil after a syntax error.
+// A plain number, one that has no exponent and few enough digits for a uint64,
+// is ±mantissa/10^fraction.
+func (s *scanner) number() (text []byte, mantissa uint64, fraction int, plain bool) {
+	text = s.data[s.pos:]
+	rest := text
+	if len(rest) > 0 && rest[0] == '-' {
+		rest = rest[1:]
+	}
+	whole := rest
+	mantissa, rest = digits(0, whole)
+	n := len(whole) - len(rest)
+	good := n == 1 || n > 1 && whole[0] != '0'
+	if len(rest) > 0 && rest[0] == '.' {
+		part := rest[1:]
+		mantissa, rest = digits(mantissa, part)
+		fraction = len(part) - len(rest)
+		good = good && fraction > 0
+	}
+	plain = n+fraction <= plainDigits
+	if len(rest) > 0 && (rest[0] == 'e' || rest[0] == 'E') {
+		plain = false
+		rest = rest[1:]
+		if len(rest) > 0 && (rest[0] == '+' || rest[0] == '-') {
+			rest = rest[1:]
+		}
+		n := len(rest)
+		_, rest = digits(0, rest)
+		good = good && len(rest) < n
+	}
+	if !good {
+		s.fail("a value")
+		return nil, 0, 0, false
+	}
+	s.pos = len(s.data) - len(rest)
+	return text[:len(text)-len(rest)], mantissa, fraction, plain
+}
+
+// digits passes over the digits at the beginning of b: it appends them to the
+// decimal number v and returns it with what follows.
+func digits(v uint64, b []byte) (uint64, []byte) {
+	for i, c := range b {
+		if c -= '0'; c > 9 {
+			return v, b[i:]
+		}
+		v = v*10 + uint64(c)
+	}
+	return v, nil
+}
 
 // powers are those of ten, up to a unit in millionths.
 var powers = [microDigits + 1]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
