@@ -85,18 +85,18 @@ func (r *Reader) Next(f *telemetry.Frame) (Position, error) {
 			return 0, err
 		}
 		*f = telemetry.Frame{}
-		returned := false
+		var behind Position
 		switch rec.typ {
 		case typeSensor:
-			returned = r.sensor(&rec, f)
+			behind = r.sensor(&rec, f)
 		case typeFrame:
-			returned = r.frame(&rec, f)
+			behind = r.frame(&rec, f)
 		case typeLoss:
-			returned = r.loss(&rec, f)
+			behind = r.loss(&rec, f)
 		}
-		if returned && rec.pos >= r.from {
+		if behind > r.from {
 			f.Epoch, f.Sequenced = r.b.id.epoch, true
-			return r.scan.pos, nil
+			return behind, nil
 		}
 	}
 }
@@ -163,11 +163,13 @@ func (r *Reader) removed() bool {
 	return true
 }
 
-// sensor takes a definition in; it returns a frame if that shows a loss.
-func (r *Reader) sensor(rec *record, f *telemetry.Frame) bool {
+// The methods that follow take a record in. They return the position behind
+// the frame that they made f, or 0.
+
+func (r *Reader) sensor(rec *record, f *telemetry.Frame) Position {
 	d, ok := decodeSensor(rec.payload)
 	if !ok {
-		return false
+		return 0
 	}
 	t := r.tracks[d.id]
 	if t == nil {
@@ -184,15 +186,14 @@ func (r *Reader) sensor(rec *record, f *telemetry.Frame) bool {
 	return r.missing(rec, f, &r.defs[d.index], d.next)
 }
 
-// frame decodes a reading, or returns the loss of those missing before it.
-func (r *Reader) frame(rec *record, f *telemetry.Frame) bool {
+func (r *Reader) frame(rec *record, f *telemetry.Frame) Position {
 	index, ok := decodeFrame(rec.payload, f, r.fault)
 	if !ok {
-		return false
+		return 0
 	}
 	d := r.definition(index)
 	if d == nil {
-		return false
+		return 0
 	}
 	if seq := f.Seq; seq > d.track.next {
 		*f = telemetry.Frame{}
@@ -200,24 +201,24 @@ func (r *Reader) frame(rec *record, f *telemetry.Frame) bool {
 	}
 	d.track.next = max(d.track.next, f.Seq+1)
 	f.ID, f.Name, f.PlaceID = d.id, d.name, d.placeID
-	return true
+	return rec.end()
 }
 
-func (r *Reader) loss(rec *record, f *telemetry.Frame) bool {
+func (r *Reader) loss(rec *record, f *telemetry.Frame) Position {
 	l, ok := decodeLoss(rec.payload)
 	if !ok {
-		return false
+		return 0
 	}
 	d := r.definition(l.index)
 	if d == nil {
-		return false
+		return 0
 	}
-	if r.missing(rec, f, d, l.seqs.First) {
-		return true
+	if p := r.missing(rec, f, d, l.seqs.First); p != 0 {
+		return p
 	}
 	d.track.next = max(d.track.next, l.seqs.Last+1)
 	declare(f, d, l.seqs, l.reason)
-	return true
+	return rec.end()
 }
 
 func declare(f *telemetry.Frame, d *readDefinition, seqs telemetry.SeqRange, why reason) {
@@ -226,20 +227,21 @@ func declare(f *telemetry.Frame, d *readDefinition, seqs telemetry.SeqRange, why
 }
 
 // missing makes f the loss of all that is not accounted for below next, if
-// there is any, and has rec read again.
-func (r *Reader) missing(rec *record, f *telemetry.Frame, d *readDefinition, next uint64) bool {
+// there is any, and has rec read again. The position behind such a loss is
+// within rec, which is neither before the loss nor behind it.
+func (r *Reader) missing(rec *record, f *telemetry.Frame, d *readDefinition, next uint64) Position {
 	t := d.track
 	if next <= t.next {
-		return false
+		return 0
 	}
 	seqs := telemetry.SeqRange{First: t.next, Last: next - 1}
 	t.next = next
 	r.scan.pos = rec.pos
+	declare(f, d, seqs, reasonCorrupt)
 	if rec.pos >= r.from {
 		r.b.corrupt(seqs.Len(), rec.pos)
 	}
-	declare(f, d, seqs, reasonCorrupt)
-	return true
+	return rec.pos + 1
 }
 
 // definition returns the sensor with that index. If its record is damaged, a

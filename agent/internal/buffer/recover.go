@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -34,7 +35,9 @@ func (b *Buffer) recover(headers map[Position]header) error {
 		}
 		for i := first; i < n; i++ {
 			_, whole := headers[b.segs[i].base]
-			r.segment(i, whole)
+			if err := r.segment(i, whole); err != nil {
+				return err
+			}
 		}
 		for id, next := range b.readFloors(b.segs[0]) {
 			if s := b.sensors[id]; s != nil {
@@ -60,7 +63,11 @@ func (b *Buffer) removeBlank(headers map[Position]header) error {
 		if _, whole := headers[seg.base]; whole {
 			return nil
 		}
-		if b.lastByte(seg.base, seg.base+Position(seg.size)) > seg.base {
+		end, err := b.lastByte(seg.base, seg.base+Position(seg.size))
+		if err != nil {
+			return err
+		}
+		if end > seg.base {
 			return nil
 		}
 		if err := b.fs.Remove(segmentName(seg.base)); err != nil {
@@ -73,21 +80,21 @@ func (b *Buffer) removeBlank(headers map[Position]header) error {
 
 // lastByte returns the position behind the last byte from pos to limit that
 // is not zero, or pos.
-func (b *Buffer) lastByte(pos, limit Position) Position {
+func (b *Buffer) lastByte(pos, limit Position) (Position, error) {
 	base := b.segs[len(b.segs)-1].base
 	buf := make([]byte, chunkSize)
 	end := pos
 	for pos < limit {
 		p := buf[:min(limit-pos, chunkSize)]
 		if err := readSegment(b.fs, base, pos, p); err != nil {
-			return end
+			return 0, err
 		}
 		if n := len(trimZeros(p)); n > 0 {
 			end = pos + Position(n)
 		}
 		pos += Position(len(p))
 	}
-	return end
+	return end, nil
 }
 
 // layOut fills in what the headers say of the segments.
@@ -150,7 +157,7 @@ func (b *Buffer) headIsWhole(i int, headers map[Position]header) bool {
 }
 
 // segment takes the records of segment i in.
-func (r *recovery) segment(i int, wholeHeader bool) {
+func (r *recovery) segment(i int, wholeHeader bool) error {
 	b, seg := r.b, r.b.segs[i]
 	last := i == len(b.segs)-1
 	b.defs, b.indexes = nil, map[label]uint64{}
@@ -165,8 +172,11 @@ func (r *recovery) segment(i int, wholeHeader bool) {
 	scan := b.scanner()
 	for scan.start(seg.base, seg.end); ; {
 		rec, err := scan.next()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err != nil {
+			return err
 		}
 		if rec.pos > b.tail {
 			r.gap(rec.pos-b.tail, rec.pos)
@@ -176,11 +186,16 @@ func (r *recovery) segment(i int, wholeHeader bool) {
 	}
 	r.end = seg.end
 	if last {
-		r.end = b.lastByte(b.tail, seg.end)
+		end, err := b.lastByte(b.tail, seg.end)
+		if err != nil {
+			return err
+		}
+		r.end = end
 	}
 	if r.end > b.tail {
 		r.gap(r.end-b.tail, r.end)
 	}
+	return nil
 }
 
 func (r *recovery) gap(n, end Position) {

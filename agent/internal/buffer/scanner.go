@@ -72,8 +72,9 @@ func (s *scanner) window() ([]byte, error) {
 	return s.buf, nil
 }
 
-// readSegment fills p from position pos on. Bytes that the medium does not
-// give become zeros, which never verify; the error says that there is no file.
+// readSegment fills p from position pos on. A page that cannot be read while
+// another can is rotten: it is filled with bytes that start no record. If none
+// can, it is the disk that fails, and the error says so.
 func readSegment(fs FS, base, pos Position, p []byte) error {
 	f, err := fs.Open(segmentName(base))
 	if err != nil {
@@ -89,14 +90,35 @@ func readSegment(fs FS, base, pos Position, p []byte) error {
 		clear(p[n:])
 		return nil
 	}
+	failed := err
+	readable := false
 	for len(p) > 0 {
 		page := p[:min(len(p), pageSize-int(off%pageSize))]
-		if n, err := f.ReadAt(page, off); n < len(page) && err != nil {
+		n, err := f.ReadAt(page, off)
+		switch {
+		case err == nil:
+			readable = true
+		case errors.Is(err, io.EOF):
+			readable = true
 			clear(page[n:])
+		default:
+			fill(page[n:], rotten)
 		}
 		p, off = p[len(page):], off+int64(len(page))
 	}
+	if !readable {
+		return failed
+	}
 	return nil
+}
+
+// rotten is no record's type, and not the zero of what was never written.
+const rotten = 0xff
+
+func fill(p []byte, v byte) {
+	for i := range p {
+		p[i] = v
+	}
 }
 
 // trimZeros returns p without the zeros at its end.

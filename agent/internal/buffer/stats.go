@@ -76,7 +76,7 @@ func (b *Buffer) Stats() Stats {
 			if rec.typ != typeFrame {
 				continue
 			}
-			if rec.pos < freed {
+			if rec.end() <= freed {
 				before++
 				continue
 			}

@@ -1,0 +1,458 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// identityKey is what names a reading.
+type identityKey struct {
+	id  string
+	seq uint64
+}
+
+// world is a buffer on a simulated disk, and all that is known of what was
+// done with it, over any number of crashes.
+type world struct {
+	disk *disk
+	o    Options
+	b    *Buffer
+	r    *Reader
+	boot int
+
+	clock   int64                     // timestamps are unique and grow
+	sampled map[int64]telemetry.Frame // all readings, by timestamp
+	named   map[identityKey]int64     // what each number named, for good
+	next    map[string]uint64         // above every number handed out or declared
+	epoch   uint64
+
+	unfreed   map[identityKey]bool // handed out, not freed, and not taken by a cut
+	lost      map[identityKey]bool // taken by a cut, and the loss is not freed
+	committed map[identityKey]bool // those certain to survive a power cut
+	gone      map[identityKey]bool // those freed durably
+	done      map[identityKey]bool // those freed since the last commit
+	read      []item               // since the last restart or seek
+	bulky     bool                 // readings are large, so that segments are soon full
+	clean     bool                 // no loss may have happened so far
+	unsure    bool                 // a cut came since the last check
+}
+
+// item is what the reader returned.
+type item struct {
+	f     telemetry.Frame
+	after Position
+}
+
+func newWorld(o Options) *world {
+	w := &world{
+		disk: newDisk(), o: o, clean: true,
+		sampled: map[int64]telemetry.Frame{}, named: map[identityKey]int64{}, next: map[string]uint64{}, lost: map[identityKey]bool{},
+		unfreed: map[identityKey]bool{}, committed: map[identityKey]bool{},
+		gone: map[identityKey]bool{}, done: map[identityKey]bool{},
+	}
+	w.o.Rand = rand.NewChaCha8([32]byte{1})
+	return w
+}
+
+// open opens the buffer, unless the process is killed in the middle of it.
+func (w *world) open() error {
+	w.o.FS, w.o.BootID = w.disk, fmt.Sprint(w.boot)
+	b, err := Open(w.o)
+	if err != nil {
+		if errors.Is(err, errDead) {
+			return nil
+		}
+		return err
+	}
+	if w.epoch == 0 {
+		w.epoch = b.Epoch()
+	}
+	if b.Epoch() != w.epoch {
+		return fmt.Errorf("epoch %d, was %d", b.Epoch(), w.epoch)
+	}
+	w.b, w.r, w.read = b, b.Reader(), nil
+	return nil
+}
+
+func (w *world) append(id string) error {
+	w.clock++
+	f := frame(id, w.clock, telemetry.Micro(w.clock*1000))
+	if w.clock%5 == 0 {
+		f.PlaceID = "house-3"
+	}
+	if w.bulky {
+		for m := range f.Faults {
+			f.Faults[m] = strings.Repeat("x", maxFault)
+		}
+	}
+	w.sampled[w.clock] = *f
+	if w.b == nil {
+		return nil
+	}
+	if err := w.b.Append(f); err != nil {
+		return w.unlessDead(err)
+	}
+	if err := w.name(f); err != nil {
+		return err
+	}
+	k := identityKey{id, f.Seq}
+	if f.Seq < w.next[id] {
+		return fmt.Errorf("%v handed out after %d", k, w.next[id])
+	}
+	if w.clean && f.Seq != w.next[id] {
+		return fmt.Errorf("%v handed out, want %d", k, w.next[id])
+	}
+	w.next[id] = f.Seq + 1
+	w.unfreed[k] = true
+	return nil
+}
+
+func (w *world) unlessDead(err error) error {
+	if w.disk.dead {
+		w.b = nil
+		return nil
+	}
+	return err
+}
+
+// name checks that f is a reading that was sampled, and the only one of its
+// name.
+func (w *world) name(f *telemetry.Frame) error {
+	k := identityKey{f.ID, f.Seq}
+	want, ok := w.sampled[f.Timestamp]
+	if !ok {
+		return fmt.Errorf("%v is invented", k)
+	}
+	want.Epoch, want.Seq, want.Sequenced = w.epoch, f.Seq, true
+	if *f != want {
+		return fmt.Errorf("%v is %v, want %v", k, *f, want)
+	}
+	if ts, ok := w.named[k]; ok && ts != f.Timestamp {
+		return fmt.Errorf("%v names the readings of %d and %d", k, ts, f.Timestamp)
+	}
+	w.named[k] = f.Timestamp
+	return nil
+}
+
+func (w *world) commit() error {
+	if w.b == nil {
+		return nil
+	}
+	if err := w.b.Commit(); err != nil {
+		return w.unlessDead(err)
+	}
+	w.committed = map[identityKey]bool{}
+	for k := range w.unfreed {
+		w.committed[k] = true
+	}
+	for k := range w.done {
+		w.gone[k] = true
+	}
+	w.done = map[identityKey]bool{}
+	return nil
+}
+
+// readSome reads up to n frames on and checks them.
+func (w *world) readSome(n int) error {
+	for ; n > 0 && w.b != nil; n-- {
+		var f telemetry.Frame
+		p, err := w.r.Next(&f)
+		if errors.Is(err, ErrEnd) {
+			return nil
+		}
+		if err != nil {
+			return w.unlessDead(err)
+		}
+		if f.Epoch != w.epoch || !f.Sequenced {
+			return fmt.Errorf("epoch %d of %v", f.Epoch, f)
+		}
+		if f.IsLoss() {
+			if w.clean {
+				return fmt.Errorf("loss without cause: %v", f)
+			}
+			w.next[f.ID] = max(w.next[f.ID], f.Lost.Seqs.Last+1)
+		} else {
+			if err := w.name(&f); err != nil {
+				return err
+			}
+			if k := (identityKey{f.ID, f.Seq}); w.gone[k] {
+				return fmt.Errorf("%v came back after it was freed durably", k)
+			}
+			w.next[f.ID] = max(w.next[f.ID], f.Seq+1)
+		}
+		w.read = append(w.read, item{f, p})
+	}
+	return nil
+}
+
+// free frees the first n of what was read.
+func (w *world) free(n int) error {
+	n = min(n, len(w.read))
+	if n == 0 || w.b == nil {
+		return nil
+	}
+	if err := w.b.Free(w.read[n-1].after); err != nil {
+		return err
+	}
+	for _, it := range w.read[:n] {
+		if !it.f.IsLoss() {
+			k := identityKey{it.f.ID, it.f.Seq}
+			delete(w.unfreed, k)
+			delete(w.committed, k)
+			w.done[k] = true
+			continue
+		}
+		for k := range w.lost {
+			if declared([]telemetry.Frame{it.f}, k) {
+				delete(w.lost, k)
+			}
+		}
+	}
+	w.read = w.read[n:]
+	return nil
+}
+
+func (w *world) seekBack() {
+	if w.b != nil {
+		w.r.Seek(0)
+		w.read = nil
+	}
+}
+
+func (w *world) close() error {
+	if w.b == nil {
+		return nil
+	}
+	err := w.b.Close()
+	w.b = nil
+	if err != nil {
+		return w.unlessDead(err)
+	}
+	w.committed = map[identityKey]bool{}
+	for k := range w.unfreed {
+		w.committed[k] = true
+	}
+	for k := range w.done {
+		w.gone[k] = true
+	}
+	w.done = map[identityKey]bool{}
+	return nil
+}
+
+// restart opens the buffer anew after a kill or a cut, and checks that all that
+// should be there is.
+func (w *world) restart(power bool, rng *rand.Rand) error {
+	w.b = nil
+	w.done = map[identityKey]bool{}
+	torn := w.disk.torn
+	if power {
+		w.disk = w.disk.cut(rng)
+		w.boot++
+		w.clean, w.unsure = false, true
+	} else {
+		w.disk = w.disk.killed()
+		w.clean = w.clean && !torn
+	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	return w.check()
+}
+
+// check reads all and compares it with what is known.
+func (w *world) check() error {
+	w.seekBack()
+	if err := w.readSome(1 << 30); err != nil || w.b == nil {
+		return err
+	}
+	power := w.unsure
+	w.unsure = false
+	there := map[identityKey]bool{}
+	var lost []telemetry.Frame
+	var last int64
+	for _, it := range w.read {
+		if it.f.IsLoss() {
+			lost = append(lost, it.f)
+			continue
+		}
+		k := identityKey{it.f.ID, it.f.Seq}
+		if there[k] {
+			return fmt.Errorf("%v comes twice", k)
+		}
+		there[k] = true
+		if it.f.Timestamp <= last {
+			return fmt.Errorf("%v is out of order", k)
+		}
+		last = it.f.Timestamp
+	}
+	for k := range w.unfreed {
+		if there[k] {
+			continue
+		}
+		if w.committed[k] {
+			return fmt.Errorf("%v was committed and is missing", k)
+		}
+		if !power {
+			return fmt.Errorf("%v was appended and a kill took it", k)
+		}
+		delete(w.unfreed, k)
+		w.lost[k] = true
+	}
+	for k := range w.lost {
+		if !there[k] && !declared(lost, k) {
+			return fmt.Errorf("%v is missing and not declared", k)
+		}
+	}
+	return nil
+}
+
+func declared(lost []telemetry.Frame, k identityKey) bool {
+	for _, l := range lost {
+		if l.ID == k.id && k.seq >= l.Lost.Seqs.First && k.seq <= l.Lost.Seqs.Last {
+			return true
+		}
+	}
+	return false
+}
+
+var sensorIDs = []string{"a", "b", "c.out"}
+
+// TestCrash runs generated histories, with kills and power cuts at any
+// operation of the disk.
+func TestCrash(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(Options{SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 4})
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(w.open())
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) {
+				id := rapid.SampledFrom(sensorIDs).Draw(t, "id")
+				for range rapid.IntRange(1, 5).Draw(t, "n") {
+					check(w.append(id))
+				}
+			},
+			"append many": func(t *rapid.T) {
+				for i := range rapid.IntRange(100, 400).Draw(t, "n") {
+					check(w.append(sensorIDs[i%len(sensorIDs)]))
+				}
+			},
+			"commit": func(t *rapid.T) { check(w.commit()) },
+			"read":   func(t *rapid.T) { check(w.readSome(rapid.IntRange(1, 200).Draw(t, "n"))) },
+			"free":   func(t *rapid.T) { check(w.free(rapid.IntRange(1, 200).Draw(t, "n"))) },
+			"seek":   func(t *rapid.T) { w.seekBack() },
+			"reopen": func(t *rapid.T) {
+				check(w.close())
+				if w.disk.dead {
+					return
+				}
+				w.boot += rapid.IntRange(0, 1).Draw(t, "boot")
+				check(w.open())
+				check(w.check())
+			},
+			"kill soon": func(t *rapid.T) {
+				w.disk.deadAt = w.disk.ops + rapid.IntRange(1, 30).Draw(t, "ops")
+			},
+			"kill": func(t *rapid.T) { check(w.restart(false, nil)) },
+			"cut": func(t *rapid.T) {
+				check(w.restart(true, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))))
+			},
+			"": func(t *rapid.T) {
+				if w.b == nil && !w.disk.dead {
+					t.Fatal("no buffer on a disk that is alive")
+				}
+			},
+		})
+	})
+}
+
+// TestEveryCut runs one history, which does everything that touches the disk,
+// once for each operation of the disk, with the end of the process or of the
+// power at it.
+func TestEveryCut(t *testing.T) {
+	history := func(w *world) error {
+		steps := []func() error{
+			func() error { return w.appendAll(10) },
+			w.commit,
+			func() error { return w.appendAll(20) },
+			func() error { return w.readSome(15) },
+			func() error { return w.free(15) },
+			w.commit,
+			func() error { return w.appendAll(110) }, // into the third segment
+			func() error { return w.readSome(90) },
+			func() error { return w.free(90) },
+			w.commit,
+			func() error { return w.appendAll(5) },
+			w.close,
+			func() error {
+				if w.disk.dead {
+					return nil
+				}
+				w.boot++
+				return w.open()
+			},
+			func() error { return w.appendAll(5) },
+			w.commit,
+		}
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	fresh := func() *world {
+		w := newWorld(Options{SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 8})
+		w.bulky = true
+		return w
+	}
+	whole := fresh()
+	if err := errors.Join(whole.open(), history(whole)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(whole.b.segs); n != 2 || whole.b.segs[0].base == 0 {
+		t.Fatalf("%d segments from %d: the history should have made three and freed one", n, whole.b.segs[0].base)
+	}
+	for at := 1; at <= whole.disk.ops; at++ {
+		for variant := range 4 {
+			w := fresh()
+			w.disk.deadAt = at
+			err := w.open()
+			if err == nil {
+				err = history(w)
+			}
+			rng := rand.New(rand.NewPCG(uint64(at), uint64(variant)))
+			for _, power := range []bool{variant > 0, false, true} {
+				if err == nil {
+					err = w.restart(power, rng)
+				}
+				if err == nil {
+					err = w.appendAll(10)
+				}
+			}
+			if err != nil {
+				t.Fatalf("cut at operation %d, variant %d: %v", at, variant, err)
+			}
+		}
+	}
+}
+
+func (w *world) appendAll(n int) error {
+	for i := range n {
+		if err := w.append(sensorIDs[i%len(sensorIDs)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
