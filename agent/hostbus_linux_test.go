@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"github.com/telltale-iot/telltale/agent/internal/sample"
+)
+
+func TestBusNumber(t *testing.T) {
+	devices := fstest.MapFS{
+		"i2c-1/name":  {Data: []byte("bcm2835 (i2c@7e804000)\n")},
+		"i2c-22/name": {Data: []byte("i2c-tiny-usb at bus 001 device 004\n")},
+		"1-0076/name": {Data: []byte("bme280\n")},
+		"i2c-x/name":  {Data: []byte("odd\n")},
+	}
+	tests := []struct {
+		name string
+		want int // -1: an error
+	}{
+		{"1", 1},
+		{"0", 0},
+		{"/dev/i2c-22", 22},
+		{"bcm2835 (i2c@7e804000)", 1},
+		{"i2c-tiny-usb at bus 001 device 004", 22},
+		{"bme280", -1}, // a chip's name, not an adapter's
+		{"odd", -1},
+		{"bcm2835", -1},
+		{"", -1},
+		{"-1", -1},
+		{"/dev/i2c-", -1},
+		{"99999", -1},
+	}
+	for _, tt := range tests {
+		got, err := busNumber(devices, tt.name)
+		if err != nil {
+			got = -1
+		}
+		if got != tt.want {
+			t.Errorf("busNumber(%q) = %d, %v; want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func TestOpenHostBusThatIsNot(t *testing.T) {
+	for _, name := range []string{"65000", "no adapter has this name"} {
+		if _, err := openHostBus(name); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("openHostBus(%q): %v, want an error that names it", name, err)
+		}
+	}
+}
+
+func TestWithErrno(t *testing.T) {
+	if err := withErrno(nil); err != nil {
+		t.Errorf("withErrno(nil) = %v", err)
+	}
+	for errno, reason := range map[syscall.Errno]string{
+		syscall.ENXIO:     sample.NACK,
+		syscall.EREMOTEIO: sample.NACK,
+		syscall.ETIMEDOUT: sample.Timeout,
+		syscall.EIO:       sample.IO,
+		syscall.ENODEV:    sample.IO,
+	} {
+		err := withErrno(fmt.Errorf("sysfs-i2c: %v", errno)) //nolint:errorlint // as periph formats it
+		if !errors.Is(err, errno) || sample.Reason(err) != reason {
+			t.Errorf("%v is %q, want %v as %q", err, sample.Reason(err), errno, reason)
+		}
+	}
+	other := errors.New("sysfs-i2c: invalid address")
+	if err := withErrno(other); !errors.Is(err, other) {
+		t.Errorf("withErrno(%v) = %v", other, err)
+	}
+}
