@@ -89,20 +89,19 @@ func NewModel(o ModelOptions) (*Model, error) {
 	if speed != 1 && o.Begin.IsZero() {
 		return nil, errors.New("climate: ModelOptions.Begin is not set, but Speed is")
 	}
-	const day = 24 * time.Hour
 	latitude := float64(o.Latitude) / float64(physic.Radian)
 	air := random(o.Weather, streamAir)
 	m := &Model{
 		latitude:  latitude,
-		solar:     scale(day, float64(o.Longitude)/float64(360*physic.Degree)),
+		solar:     scale(24*time.Hour, float64(o.Longitude)/float64(360*physic.Degree)),
 		mean:      kelvin(o.Mean - physic.ZeroCelsius),
 		swing:     kelvin(o.Swing),
 		daylight:  o.Daylight,
 		begin:     o.Begin,
 		speed:     speed,
-		air:       newWave(air, 6, 2*day, 12*day, 2),
-		dryness:   newWave(air, 6, 2*day, 12*day, 1.5),
-		clouds:    newWave(random(o.Weather, streamClouds), 12, 10*time.Minute, 4*day, 1),
+		air:       newWave(air, 6, 48*time.Hour, 288*time.Hour, 2),
+		dryness:   newWave(air, 6, 48*time.Hour, 288*time.Hour, 1.5),
+		clouds:    newWave(random(o.Weather, streamClouds), 12, 10*time.Minute, 96*time.Hour, 1),
 		barometer: newBarometer(o.Weather, latitude),
 	}
 	if o.Seed != 0 {
@@ -139,9 +138,8 @@ func (m *Model) At(t time.Time) i2csim.Environment {
 // 14 K at the poles and none at the equator, with the maximum a month after
 // the hemisphere's summer solstice.
 func (m *Model) season(local time.Time) float64 {
-	const warmest = 202.0 / 365
-	year := (float64(local.YearDay()-1) + dayAngle(local)/(2*math.Pi)) / 365
-	return 14 * math.Sin(m.latitude) * math.Cos(2*math.Pi*(year-warmest))
+	const warmest = 202 * day / year * 2 * math.Pi
+	return 14 * math.Sin(m.latitude) * math.Cos(yearAngle(local)-warmest)
 }
 
 // cover returns the share of clouds: a wave squeezed into 0 to 1.

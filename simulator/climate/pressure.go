@@ -26,9 +26,8 @@ type barometer struct {
 //     1956; Chapman and Lindzen, "Atmospheric Tides", 1970). Its maxima are
 //     near 10 and 22 h.
 func newBarometer(weather uint64, latitude float64) barometer {
-	const day = 24 * time.Hour
 	return barometer{
-		weather: newWave(random(weather, streamPressure), 8, 2*day, 12*day, 700),
+		weather: newWave(random(weather, streamPressure), 8, 48*time.Hour, 288*time.Hour, 700),
 		tide:    116 * math.Pow(math.Cos(latitude), 3),
 	}
 }
@@ -36,13 +35,4 @@ func newBarometer(weather uint64, latitude float64) barometer {
 // at returns the pressure in pascal at a local solar time.
 func (b barometer) at(local time.Time) float64 {
 	return meanPressure + b.weather.at(local) + b.tide*math.Sin(2*dayAngle(local)+158*degree)
-}
-
-const degree = math.Pi / 180
-
-// dayAngle returns the time since midnight as an angle in radian.
-func dayAngle(t time.Time) float64 {
-	const day = 86400
-	s := math.Mod(seconds(t), day)
-	return 2 * math.Pi * s / day
 }

@@ -125,8 +125,9 @@ func TestSensorsDiffer(t *testing.T) {
 }
 
 func TestReplayAtNight(t *testing.T) {
+	office := climate.Office()
 	for seed := range uint64(50) {
-		r := replay(t, climate.ReplayOptions{Series: climate.Office(), Seed: seed})
+		r := replay(t, climate.ReplayOptions{Series: office, Seed: seed})
 		if got := r.At(begin.Add(8 * time.Hour)); got.Illuminance != 0 { // 2 a.m. in the office
 			t.Fatalf("seed %d: %v at night", seed, got.Illuminance)
 		}

@@ -10,7 +10,7 @@ import (
 // the position of the sun", Search 2(5), 1971). It neglects the equation of
 // time, at most 17 minutes.
 func sunElevation(local time.Time, latitude float64) float64 {
-	g := 2 * math.Pi * (float64(local.YearDay()-1) + dayAngle(local)/(2*math.Pi)) / 365
+	g := yearAngle(local)
 	declination := 0.006918 - 0.399912*math.Cos(g) + 0.070257*math.Sin(g) -
 		0.006758*math.Cos(2*g) + 0.000907*math.Sin(2*g) -
 		0.002697*math.Cos(3*g) + 0.00148*math.Sin(3*g)

@@ -51,6 +51,23 @@ func seconds(t time.Time) float64 {
 	return float64(t.Unix()-epoch.Unix()) + float64(t.Nanosecond())/1e9
 }
 
+const (
+	degree = math.Pi / 180
+	day    = 86400.0        // seconds
+	year   = 365.2425 * day // of the calendar, in the mean
+)
+
+// dayAngle returns the time since midnight, and yearAngle that since about New
+// Year, as an angle from 0 to 2π. Unlike the calendar's days, yearAngle never
+// jumps.
+func dayAngle(t time.Time) float64  { return cycle(seconds(t), day) }
+func yearAngle(t time.Time) float64 { return cycle(seconds(t), year) }
+
+func cycle(seconds, period float64) float64 {
+	turns := seconds / period
+	return 2 * math.Pi * (turns - math.Floor(turns))
+}
+
 // Streams keep the curves drawn from one seed independent of each other.
 const (
 	streamPressure = iota + 1

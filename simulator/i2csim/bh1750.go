@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Instructions (BH1750FVI technical note, page 5).
+// Instructions (BH1750FVI technical note, "Instruction Set Architecture").
 const (
 	opPowerDown = 0b0000_0000
 	opPowerOn   = 0b0000_0001
@@ -29,7 +29,7 @@ const (
 	resolutionL  = 0b11 // 4 lx
 )
 
-// The measurement time register (page 11).
+// The measurement time register ("Measurement result adjustment function").
 const (
 	defaultMT = 69
 	minMT     = 31
@@ -172,7 +172,7 @@ func (c *BH1750) advance(now time.Time) {
 
 // convert ends the measurement from start to end. A count is 1/1.2 lx in the
 // H- and L-resolution modes, half of that in H-resolution mode 2, at the
-// default measurement time (pages 7 and 11).
+// default measurement time (pages 2 and 10).
 func (c *BH1750) convert() {
 	e := c.source.At(c.start)
 	count := float64(e.Illuminance) / float64(Lux) * 1.2 * float64(c.measureMT) / defaultMT
@@ -189,7 +189,7 @@ func (c *BH1750) convert() {
 }
 
 // duration returns how long a measurement takes (page 2), which is in
-// proportion to the measurement time register (page 11).
+// proportion to the measurement time register.
 func (c *BH1750) duration() time.Duration {
 	var d time.Duration
 	switch l := c.measuring&resolution == resolutionL; {

@@ -92,7 +92,7 @@ func TestBH1750(t *testing.T) {
 			{24 * ms, nil, thousand, ""},
 		},
 		"measurement time": {
-			// The data sheet's example: 138, twice the default (page 11).
+			// 138, twice the default.
 			{0, []byte{0b01000_100}, nil, "bits 7 to 5"},
 			{0, []byte{0b011_01010}, nil, "bits 4 to 0"},
 			{0, []byte{continuousH}, nil, ""},

@@ -87,7 +87,7 @@ func NewBME280(o BME280Options) (*BME280, error) {
 
 // NewBMP280 returns a BMP280 in sleep mode.
 func NewBMP280(o BME280Options) (*BME280, error) {
-	// BMP280 data sheet, table 11: the last two differ.
+	// BMP280 data sheet, 3.6.3: the last two differ.
 	return newBME280(o, 0x58, false, [8]time.Duration{
 		500 * time.Microsecond, 62500 * time.Microsecond, 125 * time.Millisecond, 250 * time.Millisecond,
 		500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second,
@@ -358,7 +358,7 @@ func (c *BME280) duration() time.Duration {
 	return d
 }
 
-// samples returns the oversampling of an osrs field (tables 20, 23 and 24).
+// samples returns the oversampling of an osrs field (5.4.3 and 5.4.5).
 func samples(osrs byte) int {
 	if osrs == 0 {
 		return 0

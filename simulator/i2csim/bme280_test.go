@@ -71,7 +71,7 @@ func TestBMP280HasNoHumidity(t *testing.T) {
 		{0, []byte{0xE1}, make([]byte, 7), "no H2 to H6"},
 		{0, []byte{ctrlHum, 1, ctrlMeas, forced1}, nil, "ctrl_hum is ignored"},
 		{0, []byte{ctrlHum}, []byte{0, 8}, "ctrl_hum reads as 0"},
-		{5500*time.Microsecond - 1, []byte{status}, []byte{8}, "5.5 ms (data sheet, table 13)"},
+		{5500*time.Microsecond - 1, []byte{status}, []byte{8}, "5.5 ms (data sheet, 3.8.1)"},
 		{1, []byte{status}, []byte{0}, "done"},
 		{0, []byte{0xFD}, []byte{0, 0}, "no humidity"},
 	})
