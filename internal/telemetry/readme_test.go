@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestReadme holds the examples of README.md to the golden files: each is one
@@ -56,6 +58,28 @@ func TestReadme(t *testing.T) {
 	}
 	for _, file := range examples {
 		t.Errorf("%s is not in README.md", file)
+	}
+}
+
+// TestReadmeCommand decodes what the command in README.md would publish.
+func TestReadmeCommand(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := regexp.MustCompile(`(?m)^mosquitto_pub .* -t iot-frames -m '(.*)'$`).FindSubmatch(readme)
+	if message == nil {
+		t.Fatal("no command")
+	}
+	data := bytes.Replace(message[1], []byte(`'$(date +%s%3N)'`), []byte("1763870400123"), 1)
+	var d Decoder
+	var got Frame
+	if err := d.Decode(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := Frame{ID: "kitchen", Timestamp: 1763870400123, Payload: measured(21_500_000)}
+	if diff := cmp.Diff(want, got, comparePayloads); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

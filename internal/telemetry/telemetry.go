@@ -90,6 +90,7 @@ type Frame struct {
 
 	// Sequenced says that Epoch and Seq are there. The frames of
 	// seed-compatible clients have neither: (ID, Timestamp) identifies them.
+	// A declared loss is not sequenced: it has Epoch, and the range in Lost.
 	Sequenced bool
 	Epoch     uint64 // of the agent's buffer, drawn at random when it is made
 	Seq       uint64 // counts the sensor's readings in the epoch, from 0, without a gap
