@@ -69,6 +69,7 @@ type Place struct {
 	Revision int64
 
 	sensors map[string]contribution
+	changed bool // since it was stored
 }
 
 // contribution is the latest part of one sensor.
@@ -122,8 +123,19 @@ func (p *Place) Apply(part *Part) (bool, error) {
 		c.missing = *part.Missing
 	}
 	p.sensors[part.Sensor] = c
+	p.changed = true
 	return true, nil
 }
+
+// Stored notes that the window is stored with its present content as the given
+// revision; 0 says that it is not stored at all.
+func (p *Place) Stored(revision int64) {
+	p.Revision = revision
+	p.changed = revision == 0
+}
+
+// Changed reports whether the window differs from what was stored.
+func (p *Place) Changed() bool { return p.changed }
 
 // Same reports whether the stored window has the same parts folded in.
 func (p *Place) Same(s *PlaceState) bool {

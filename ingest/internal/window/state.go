@@ -22,6 +22,9 @@ type State struct {
 	Parts    []PartState     `bson:"parts" json:"parts"`
 }
 
+// ID returns the window's name.
+func (s *State) ID() string { return Interval{s.Start, s.End}.ID(s.Sensor) }
+
 // CoverageState is the frames of one epoch, or, without an epoch, the
 // timestamps of the frames that have no sequence number.
 type CoverageState struct {

@@ -68,6 +68,10 @@ func New(sensor string, i Interval) *Window {
 // ErrFull says that a window holds MaxFrames frames.
 var ErrFull = errors.New("window: full")
 
+// ErrConflict is what a store answers when it holds another revision of a
+// window than the one that a new revision was made from.
+var ErrConflict = errors.New("window: another revision is stored")
+
 // Count counts f in, which must be of this sensor and in this interval, and
 // reports whether it was new. A frame whose identity is covered changes
 // nothing. The error is ErrFull.
