@@ -55,6 +55,8 @@ func leaked() string {
 // now is the time of receipt in the tests.
 const now = 1763870400123
 
+func fixedNow() time.Time { return time.UnixMilli(now) }
+
 // produced is a Kafka in memory. Each batch waits at the gate, if there is one.
 type produced struct {
 	gate    chan error // what Produce returns
@@ -132,7 +134,7 @@ func newBridge(t *testing.T, o Options) (*Bridge, *prometheus.Registry) {
 	o.SeedTopic = telemetry.SeedTopic
 	o.MaxFuture = 10 * time.Minute
 	o.MaxPayload = 100_000
-	o.Now = func() time.Time { return time.UnixMilli(now) }
+	o.Now = fixedNow
 	b, err := New(o)
 	if err != nil {
 		t.Fatal(err)
