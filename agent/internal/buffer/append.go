@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// repeatEvery is how far apart the sensor records are repeated, so that
-	// damage takes no more than that much with it.
-	repeatEvery = 64 << 10
+	// The sensor records are repeated after this much, or as much as the
+	// segment has by then, so that damage to one page takes no others with it.
+	minRepeat, maxRepeat = 8 << 10, 64 << 10
 
 	// maxRefusalAhead bounds how far the mark of a sensor whose readings are
 	// being refused lies ahead.
@@ -221,6 +221,7 @@ func (b *Buffer) define(s *sensor) error {
 	s.index, s.known = uint64(len(b.defs)), true
 	b.indexes[s.label] = s.index
 	b.defs = append(b.defs, d)
+	b.repeat = min(b.repeat, b.tail+minRepeat)
 	return nil
 }
 
@@ -232,8 +233,14 @@ func (b *Buffer) repeatDefinitions() error {
 	if err := b.write(b.frameLimit()); err != nil {
 		return err
 	}
-	b.repeat = b.tail + repeatEvery
+	b.repeat = b.nextRepeat()
 	return nil
+}
+
+// nextRepeat is where the sensor records are due next, if all were just
+// written.
+func (b *Buffer) nextRepeat() Position {
+	return b.tail + min(max(b.tail-b.active().base, minRepeat), maxRepeat)
 }
 
 // declare records the pending losses of s, and that readings are accepted

@@ -84,13 +84,12 @@ func (w *world) open() error {
 func (w *world) append(id string) error {
 	w.clock++
 	f := frame(id, w.clock, telemetry.Micro(w.clock*1000))
-	if w.clock%5 == 0 {
-		f.PlaceID = "house-3"
-	}
 	if w.bulky {
 		for m := range f.Faults {
 			f.Faults[m] = strings.Repeat("x", maxFault)
 		}
+	} else if w.clock%5 == 0 {
+		f.PlaceID = "house-3"
 	}
 	w.sampled[w.clock] = *f
 	if w.b == nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // errDead is what a disk answers to a process that was killed.
@@ -27,6 +28,7 @@ type disk struct {
 	dead    bool
 	torn    bool // the last write was cut short by the kill
 	largest int64
+	rotten  map[string]int64 // the page of a file that cannot be read
 	// fault, if not nil, may make an operation fail.
 	fault func(op, name string) error
 }
@@ -189,6 +191,9 @@ func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 	if dies, err := f.d.enter("read", f.name); dies || err != nil {
 		return 0, orDead(err)
 	}
+	if page, ok := f.d.rotten[f.name]; ok && off < (page+1)*pageSize && off+int64(len(p)) > page*pageSize {
+		return 0, syscall.EIO
+	}
 	if off >= int64(len(f.node.data)) {
 		return 0, io.EOF
 	}
@@ -321,6 +326,16 @@ func (d *disk) cut(rng *rand.Rand) *disk {
 	return n
 }
 
+// cutAll returns the disk as a power cut leaves it that takes all it can.
+func (d *disk) cutAll() *disk {
+	n := newDisk()
+	for name, node := range d.medium {
+		n.names[name] = &inode{data: slices.Clone(node.synced), synced: slices.Clone(node.synced)}
+	}
+	n.medium = maps.Clone(n.names)
+	return n
+}
+
 // tear returns a part of w: its beginning, its end, or something between.
 func (w write) tear(rng *rand.Rand) write {
 	from, to := 0, len(w.data)
@@ -343,4 +358,15 @@ func (d *disk) copy() *disk {
 	}
 	n.medium = maps.Clone(n.names)
 	return n
+}
+
+// segmentNames returns the names of the segments in order.
+func (d *disk) segmentNames() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+		if _, ok := parseSegmentName(name); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -31,8 +31,17 @@ func (d *dropped) add(seqs telemetry.SeqRange, freed Position) {
 	d.seqs = seqs
 }
 
-func (d *dropped) covers(seqs telemetry.SeqRange, freed Position) bool {
-	return d.at > freed && d.seqs.First <= seqs.First && seqs.Last <= d.seqs.Last
+// covers reports whether the declaration, if it is behind end, says all that
+// seqs says.
+func (d *dropped) covers(seqs telemetry.SeqRange, end Position) bool {
+	return d.at > end && d.seqs.First <= seqs.First && seqs.Last <= d.seqs.Last
+}
+
+// declared notes that the log says c before position at.
+func (c *carried) declared(at Position) {
+	if d := &c.sensor.dropped; c.reason == reasonBufferFull && c.seqs == d.seqs {
+		d.at = at
+	}
 }
 
 // dropOldest removes the oldest segment. The loss of what was not freed in it
@@ -99,7 +108,7 @@ func (b *Buffer) unfreed(end Position) ([]carried, error) {
 		if f.IsLoss() {
 			seqs = f.Lost.Seqs
 			if why := reasonOf(f.Lost.Reason); why != reasonCorrupt {
-				if why != reasonBufferFull || !s.dropped.covers(seqs, freed) {
+				if why != reasonBufferFull || !s.dropped.covers(seqs, end) {
 					lost = append(lost, carried{s, loss{seqs, why}})
 				}
 				continue
@@ -141,7 +150,7 @@ func (b *Buffer) declareCarried() error {
 		return err
 	}
 	for _, c := range b.carried {
-		c.sensor.dropped.at = b.tail
+		c.declared(b.tail)
 	}
 	b.carried = nil
 	b.notify()

@@ -12,6 +12,7 @@ import (
 type recovery struct {
 	b       *Buffer
 	boot    string // of the last run
+	cursor  bool   // a commit record was found
 	closed  map[*sensor]bool
 	seen    map[*sensor]Position // where a record last told all of a sensor's numbers
 	damage  uint64               // bytes that do not verify
@@ -28,7 +29,6 @@ func (b *Buffer) recover(headers map[Position]header) error {
 	b.layOut(headers)
 	r := &recovery{b: b, seen: map[*sensor]Position{}}
 	if n := len(b.segs); n > 0 {
-		b.freed = b.segs[0].base
 		first := n - 1
 		for first > 0 && !b.headIsWhole(first, headers) {
 			first--
@@ -44,6 +44,9 @@ func (b *Buffer) recover(headers map[Position]header) error {
 				s.floor = next
 			}
 		}
+	}
+	if !r.cursor && len(b.segs) > 0 {
+		b.freed = b.segs[0].base
 	}
 	b.freed = min(b.freed, b.tail)
 	b.safe, b.stored = b.freed, b.freed
@@ -231,7 +234,7 @@ func (r *recovery) record(rec *record) {
 		}
 	case typeCommit:
 		if freed, durable, ok := decodeCommit(rec.payload); ok {
-			b.freed, b.durable = max(b.freed, freed), max(b.durable, durable)
+			b.freed, b.durable, r.cursor = max(b.freed, freed), max(b.durable, durable), true
 		}
 	case typeBoot:
 		if id, ok := decodeBoot(rec.payload); ok {

@@ -101,7 +101,7 @@ func (b *Buffer) startSegment(base Position) (err error) {
 	})
 	b.file, b.durable, b.tail = file, base, base+Position(len(head.bytes))
 	b.stored = head.freed
-	b.repeat = b.tail + repeatEvery
+	b.repeat = b.nextRepeat()
 	b.sealed, b.frozen = false, false
 	b.stats.BytesWritten += uint64(len(head.bytes))
 	b.adoptHead(head)
@@ -208,7 +208,7 @@ func (b *Buffer) adoptHead(h *head) {
 		}
 	}
 	for i := range b.carried[:h.carried] {
-		b.carried[i].sensor.dropped.at = b.tail
+		b.carried[i].declared(b.tail)
 	}
 	b.carried = b.carried[h.carried:]
 }

@@ -1,0 +1,260 @@
+package buffer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// stored is a buffer's folder and the readings in it.
+type stored struct {
+	disk   *disk
+	o      Options
+	frames []item // and where each record ends
+}
+
+// store makes a folder with n readings; bulky ones fill a segment with 50.
+func store(t testing.TB, n int, bulky, closed bool) *stored {
+	t.Helper()
+	w := newWorld(Options{SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 8})
+	w.bulky = bulky
+	steps := []error{w.open(), w.appendAll(n / 2), w.commit(), w.appendAll(n - n/2), w.commit(), w.readSome(n)}
+	for _, err := range steps {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(w.read) != n {
+		t.Fatalf("%d readings, want %d", len(w.read), n)
+	}
+	s := &stored{o: w.o, frames: w.read}
+	if closed {
+		if err := w.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.disk = w.disk.killed().copy()
+	return s
+}
+
+// hit returns the readings whose record holds the byte at off of the file.
+func (s *stored) hit(name string, off int) map[identityKey]bool {
+	hit := map[identityKey]bool{}
+	base, ok := parseSegmentName(name)
+	if !ok {
+		return hit
+	}
+	pos := base + Position(off)
+	for _, it := range s.frames {
+		enc := encoder{}
+		enc.frame(0, &it.f, it.f.Seq) // no index here is longer than a byte
+		if start := it.after - Position(len(enc.buf)); start <= pos && pos < it.after {
+			hit[identityKey{it.f.ID, it.f.Seq}] = true
+		}
+	}
+	return hit
+}
+
+// verify opens the folder on d and checks that all readings but those hit come
+// back, that those hit are declared, that nothing else comes, and that numbers
+// go on above all that were used.
+func (s *stored) verify(d *disk, boot string, hit map[identityKey]bool) error {
+	o := s.o
+	o.FS, o.BootID = d, boot
+	b, err := Open(o)
+	if err != nil {
+		return err
+	}
+	want := map[identityKey]telemetry.Frame{}
+	for _, it := range s.frames {
+		want[identityKey{it.f.ID, it.f.Seq}] = it.f
+	}
+	var lost []telemetry.Frame
+	for r := b.Reader(); ; {
+		var f telemetry.Frame
+		if _, err := r.Next(&f); err == ErrEnd { //nolint:errorlint // Next returns it as it is
+			break
+		} else if err != nil {
+			return err
+		}
+		if f.IsLoss() {
+			lost = append(lost, f)
+			continue
+		}
+		k := identityKey{f.ID, f.Seq}
+		if f != want[k] {
+			return fmt.Errorf("%v is %v, want %v", k, f, want[k])
+		}
+		delete(want, k)
+	}
+	for k := range want {
+		if !hit[k] {
+			return fmt.Errorf("%v is missing", k)
+		}
+		if !declared(lost, k) {
+			return fmt.Errorf("%v is not declared", k)
+		}
+	}
+	for _, it := range s.frames {
+		if k := (identityKey{it.f.ID, it.f.Seq}); !hit[k] && declared(lost, k) {
+			return fmt.Errorf("%v is declared and came back", k)
+		}
+	}
+	for _, id := range sensorIDs {
+		f := frame(id, 1<<40, 1)
+		if err := b.Append(f); err != nil {
+			return err
+		}
+		for _, it := range s.frames {
+			if it.f.ID == id && it.f.Seq >= f.Seq {
+				return fmt.Errorf("%s: %d used again", id, f.Seq)
+			}
+		}
+	}
+	return b.Close()
+}
+
+// TestOneByte changes each byte of each file, one at a time.
+func TestOneByte(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		n, stride     int
+		bulky, closed bool
+	}{
+		{name: "one segment, killed", n: 9, stride: 1},
+		{name: "one segment, closed", n: 9, stride: 1, closed: true},
+		{name: "three segments, killed", n: 110, stride: 23, bulky: true},
+		{name: "three segments, closed", n: 110, stride: 29, bulky: true, closed: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := store(t, tt.n, tt.bulky, tt.closed)
+			for name, node := range s.disk.names {
+				used := len(trimZeros(node.data)) + 20
+				for off := 0; off < min(used, len(node.data)); off += tt.stride {
+					for _, boot := range []string{"0", "another"} {
+						d := s.disk.copy()
+						d.names[name].data[off] ^= byte(1 + off%255)
+						if err := s.verify(d, boot, s.hit(name, off)); err != nil {
+							t.Errorf("byte %d of %s, boot %q: %v", off, name, boot, err)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestPages wipes whole pages, as worn flash does.
+func TestPages(t *testing.T) {
+	s := store(t, 110, true, false)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for name, node := range s.disk.names {
+		for off := 0; off+pageSize <= len(node.data); off += pageSize {
+			d := s.disk.copy()
+			hit := map[identityKey]bool{}
+			for i := off; i < off+pageSize; i++ {
+				d.names[name].data[i] = byte(rng.Uint32())
+				for k := range s.hit(name, i) {
+					hit[k] = true
+				}
+			}
+			for _, boot := range []string{"0", "another"} {
+				if err := s.verify(d.copy(), boot, hit); err != nil {
+					t.Errorf("page at %d of %s, boot %q: %v", off, name, boot, err)
+				}
+			}
+		}
+	}
+}
+
+// TestUnreadablePage has the medium refuse a page instead of changing it.
+func TestUnreadablePage(t *testing.T) {
+	s := store(t, 110, true, true)
+	second := s.disk.segmentNames()[1]
+	hit := map[identityKey]bool{}
+	for i := pageSize; i < 2*pageSize; i++ {
+		for k := range s.hit(second, i) {
+			hit[k] = true
+		}
+	}
+	d := s.disk.copy()
+	d.rotten = map[string]int64{second: 1}
+	if err := s.verify(d, "0", hit); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMissingSegment removes each segment in turn.
+func TestMissingSegment(t *testing.T) {
+	s := store(t, 210, true, true)
+	names := s.disk.segmentNames()
+	if len(names) < 4 {
+		t.Fatalf("%d segments, want at least 4", len(names))
+	}
+	for i, name := range names[:len(names)-1] { // of the newest nothing is known elsewhere
+		d := s.disk.copy()
+		size := len(d.names[name].data)
+		delete(d.names, name)
+		hit := map[identityKey]bool{}
+		base, _ := parseSegmentName(name)
+		for _, it := range s.frames {
+			if it.after > base && it.after <= base+Position(size) {
+				hit[identityKey{it.f.ID, it.f.Seq}] = true
+			}
+		}
+		if err := s.verify(d, "0", hit); err != nil {
+			t.Errorf("without segment %d of %d: %v", i, len(names), err)
+		}
+	}
+}
+
+// TestDamageIsDeclaredUntilFreed damages the last reading of a segment, and
+// reads one frame a run.
+func TestDamageIsDeclaredUntilFreed(t *testing.T) {
+	s := store(t, 110, true, true)
+	names := s.disk.segmentNames()
+	end, _ := parseSegmentName(names[1])
+	var last identityKey
+	for _, it := range s.frames {
+		if it.after < end {
+			last = identityKey{it.f.ID, it.f.Seq}
+		}
+	}
+	data := s.disk.names[names[0]].data
+	data[len(data)-100]++ // in a fault's text: only commit records follow the last reading
+
+	seen := map[identityKey]bool{}
+	var lost []telemetry.Frame
+	for runs := 0; ; runs++ {
+		if runs > len(s.frames)+10 {
+			t.Fatal("no end")
+		}
+		o := s.o
+		o.FS, o.BootID = s.disk, "0"
+		b := mustOpen(t, o)
+		var f telemetry.Frame
+		p, err := b.Reader().Next(&f)
+		if err != nil {
+			break
+		}
+		if f.IsLoss() {
+			lost = append(lost, f)
+		} else {
+			seen[identityKey{f.ID, f.Seq}] = true
+		}
+		if err := b.Free(p); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(lost) != 1 || lost[0].Lost.Seqs != (telemetry.SeqRange{First: last.seq, Last: last.seq}) || lost[0].Lost.Reason != Corrupt {
+		t.Errorf("declared %v, want %v once", lost, last)
+	}
+	if len(seen) != len(s.frames)-1 {
+		t.Errorf("%d readings, want %d", len(seen), len(s.frames)-1)
+	}
+}
