@@ -181,6 +181,9 @@ func (t *topics) Produce(_ context.Context, b *kafka.Batch) error {
 	for i := range b.Len() {
 		topic, r := b.Record(i)
 		r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+		for i := range r.Headers {
+			r.Headers[i].Value = slices.Clone(r.Headers[i].Value)
+		}
 		t.records[topic] = append(t.records[topic], r)
 	}
 	return err

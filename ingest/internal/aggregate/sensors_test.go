@@ -1,0 +1,333 @@
+package aggregate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
+	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// frameAt is the seq-th reading of a sensor, one a second.
+func frameAt(sensor string, seq int) telemetry.Frame {
+	f := telemetry.Frame{
+		ID: sensor, Name: "Name", PlaceID: "p", Timestamp: epoch + int64(seq)*1000,
+		Sequenced: true, Epoch: 1, Seq: uint64(seq),
+	}
+	f.Payload.Set(telemetry.Temperature, telemetry.Micro(20_000_000+seq))
+	return f
+}
+
+func lossOf(sensor string, first, last uint64) telemetry.Frame {
+	return telemetry.Frame{ID: sensor, Epoch: 1, Lost: telemetry.Loss{
+		Seqs: telemetry.SeqRange{First: first, Last: last}, Reason: "buffer_full",
+	}}
+}
+
+func messages(frames ...telemetry.Frame) []kafka.Message {
+	var all []kafka.Message
+	for i := range frames {
+		all = append(all, message(i, &frames[i]))
+	}
+	return all
+}
+
+// numbers reads count, missing, lost and revision of each stored window.
+func numbers(stored map[string][]byte) map[string]string {
+	all := map[string]string{}
+	for id, data := range stored {
+		d := decode[map[string]any](data)
+		all[id] = fmt.Sprintf("count %v missing %v lost %v revision %v %v", d["count_measures"], d["missing"], d["lost"], d["revision"], d["state"])
+	}
+	return all
+}
+
+const window0, window1 = "/1700000000000-1700000010000", "/1700000010000-1700000020000"
+
+func TestSensorWindows(t *testing.T) {
+	for name, c := range map[string]struct {
+		lives [][]telemetry.Frame // each read to its end, then until idle
+		want  map[string]string
+	}{
+		"the last window closes": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 1)}},
+			map[string]string{"a" + window0: "count 2 missing 0 lost 0 revision 1 complete"},
+		},
+		"a gap is missing": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 3)}},
+			map[string]string{"a" + window0: "count 2 missing 2 lost 0 revision 1 gaps"},
+		},
+		"a gap that was declared is lost": {
+			[][]telemetry.Frame{{lossOf("a", 1, 1), frameAt("a", 0), frameAt("a", 3)}},
+			map[string]string{"a" + window0: "count 2 missing 1 lost 1 revision 1 gaps"},
+		},
+		"a loss declared after the window is stored revises it": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 3)}, {lossOf("a", 0, 8)}},
+			map[string]string{"a" + window0: "count 2 missing 0 lost 2 revision 2 gaps"},
+		},
+		"a frame that was declared lost wins": {
+			[][]telemetry.Frame{{frameAt("a", 0), lossOf("a", 1, 1), frameAt("a", 2)}, {frameAt("a", 1)}},
+			map[string]string{"a" + window0: "count 3 missing 0 lost 0 revision 2 complete"},
+		},
+		"late frames revise their window and no other": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 12), frameAt("b", 0)}, {frameAt("a", 1), frameAt("a", 2)}},
+			map[string]string{
+				"a" + window0: "count 3 missing 0 lost 0 revision 2 complete",
+				"a" + window1: "count 1 missing 0 lost 0 revision 1 complete",
+				"b" + window0: "count 1 missing 0 lost 0 revision 1 complete",
+			},
+		},
+		"duplicates of a stored window change nothing": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 1)}, {frameAt("a", 1), frameAt("a", 0)}},
+			map[string]string{"a" + window0: "count 2 missing 0 lost 0 revision 1 complete"},
+		},
+		"a resend that overlaps is counted once": {
+			[][]telemetry.Frame{{frameAt("a", 0), frameAt("a", 1), frameAt("a", 2)}, {frameAt("a", 2), frameAt("a", 3)}},
+			map[string]string{"a" + window0: "count 4 missing 0 lost 0 revision 2 complete"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, producer := newTwin(), newTopics()
+			c0 := &clock{now: time.UnixMilli(epoch)}
+			source := &partition{batch: 3}
+			for _, frames := range c.lives {
+				source = source.reassigned()
+				for i := range frames {
+					source.messages = append(source.messages, message(len(source.messages), &frames[i]))
+				}
+				if err := run(t.Context(), c0, source, newAggregate(t, store, producer, c0, 100).Sensors); err != nil {
+					t.Fatal(err)
+				}
+				if last := source.commits[len(source.commits)-1]; last != int64(len(source.messages)) {
+					t.Errorf("committed %d of %d", last, len(source.messages))
+				}
+			}
+			if diff := cmp.Diff(c.want, numbers(store.sensors)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(store.sensors, producer.last(SensorsTopic)); diff != "" {
+				t.Errorf("-stored +on Kafka:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestOneWrongClockHarmsNobody: a sensor a year ahead and one a year behind
+// leave the others' windows as they are, and are themselves all counted.
+func TestOneWrongClockHarmsNobody(t *testing.T) {
+	const year = 365 * 24 * 3600
+	var frames []telemetry.Frame
+	for seq := range 40 {
+		ahead, behind := frameAt("ahead", seq), frameAt("behind", seq)
+		ahead.Timestamp += year * 1000
+		behind.Timestamp -= year * 1000
+		frames = append(frames, frameAt("right", seq), ahead, behind)
+	}
+	store, c := newTwin(), &clock{now: time.UnixMilli(epoch)}
+	a := newAggregate(t, store, newTopics(), c, 100)
+	a.options.Retention = 2 * year * time.Second
+	if err := run(t.Context(), c, &partition{batch: 7, messages: messages(frames...)}, a.Sensors); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for id, n := range numbers(store.sensors) {
+		if n != "count 10 missing 0 lost 0 revision 1 complete" {
+			t.Errorf("%s: %s", id, n)
+		}
+		got[strings.SplitN(id, "/", 2)[0]]++
+	}
+	if want := map[string]int{"right": 4, "ahead": 4, "behind": 4}; !maps.Equal(got, want) {
+		t.Errorf("windows %v, want %v", got, want)
+	}
+}
+
+func TestDeadLetters(t *testing.T) {
+	late, early := frameAt("a", 0), frameAt("a", 0)
+	late.Timestamp = epoch - 25*3_600_000
+	early.Timestamp = maxTimestamp + 1
+	all := messages(frameAt("a", 0), late, early, frameAt("a", 1))
+	all = slices.Insert(all, 1, kafka.Message{Record: kafka.Record{Key: []byte("k"), Value: []byte(`{"id":1}`), Headers: []kafka.Header{{Key: "device", Value: []byte("d")}}}})
+	for i := range all {
+		all[i].Offset = int64(i)
+	}
+	store, producer, c := newTwin(), newTopics(), &clock{now: time.UnixMilli(epoch)}
+	registry := prometheus.NewRegistry()
+	a, err := New(Options{
+		Window: window.Options{Size: size, Reorder: time.Second, Idle: time.Second, MaxOpen: 10}, Retention: 24 * time.Hour,
+		Store: store, Producer: producer, Now: func() time.Time { return c.now }, Registry: registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), c, &partition{batch: 10, messages: all}, a.Sensors); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range producer.records[deadletter.Topic] {
+		got = append(got, fmt.Sprintf("%s %s %s", (&kafka.Message{Record: r}).Header("reason"), (&kafka.Message{Record: r}).Header("device"), r.Value))
+	}
+	want := []string{
+		`wrong_type d {"id":1}`,
+		"too_late  " + string(telemetry.AppendFrame(nil, &late)),
+		"too_early  " + string(telemetry.AppendFrame(nil, &early)),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("dead letters: -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a" + window0: "count 2 missing 0 lost 0 revision 1 complete"}, numbers(store.sensors)); diff != "" {
+		t.Errorf("the others: -want +got:\n%s", diff)
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP telltale_aggregate_dead_letters_total Records that could not be processed, by reason.
+# TYPE telltale_aggregate_dead_letters_total counter
+telltale_aggregate_dead_letters_total{reason="too_early"} 1
+telltale_aggregate_dead_letters_total{reason="too_late"} 1
+telltale_aggregate_dead_letters_total{reason="wrong_type"} 1
+# HELP telltale_aggregate_frames_total Frames read, by what became of them.
+# TYPE telltale_aggregate_frames_total counter
+telltale_aggregate_frames_total{outcome="counted"} 2
+telltale_aggregate_frames_total{outcome="duplicate"} 0
+telltale_aggregate_frames_total{outcome="too_early"} 1
+telltale_aggregate_frames_total{outcome="too_late"} 1
+telltale_aggregate_frames_total{outcome="undecodable"} 1
+`), "telltale_aggregate_dead_letters_total", "telltale_aggregate_frames_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestZombie: an owner is stopped after a store, another takes over, revises
+// the window and produces it; then the first wakes up and produces its own.
+func TestZombie(t *testing.T) {
+	store, producer, c := newTwin(), newTopics(), &clock{now: time.UnixMilli(epoch)}
+	first := &partition{batch: 10, messages: messages(frameAt("a", 0), frameAt("a", 1))}
+	first.fault = func() error { return kafka.ErrNotOwner }
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	woken := false
+	producer.fault = func() (error, bool) {
+		if woken {
+			return nil, true
+		}
+		woken = true
+		cancel() // the group has noticed
+		// Meanwhile the other reads all, and a frame more.
+		second := first.reassigned()
+		second.messages = messages(frameAt("a", 0), frameAt("a", 1), frameAt("a", 2))
+		producer.mu.Unlock()
+		defer producer.mu.Lock()
+		if err := run(t.Context(), c, second, newAggregate(t, store, producer, c, 100).Sensors); err != nil {
+			t.Error(err)
+		}
+		return nil, true
+	}
+	if err := run(ctx, c, first, newAggregate(t, store, producer, c, 100).Sensors); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"a" + window0: "count 3 missing 0 lost 0 revision 2 complete"}, numbers(store.sensors)); diff != "" {
+		t.Errorf("-want +stored:\n%s", diff)
+	}
+	if diff := cmp.Diff(store.sensors, producer.last(SensorsTopic)); diff != "" {
+		t.Errorf("the zombie's record hides the later revision: -stored +on Kafka:\n%s", diff)
+	}
+	if n := len(producer.records[SensorsTopic]); n != 3 {
+		t.Errorf("%d records; want the other's, the zombie's, and its repair", n)
+	}
+}
+
+// TestStoreAway: while the store is away nothing more is read, and nothing is
+// lost when it is back.
+func TestStoreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, c := newTwin(), &clock{now: time.UnixMilli(epoch)}
+		var frames []telemetry.Frame
+		for seq := range 100 {
+			frames = append(frames, frameAt("a", seq))
+		}
+		source := &partition{batch: 1, messages: messages(frames...)}
+		away, failures, stuckAt := true, 0, int64(-1)
+		store.fault = func(string) (error, bool) {
+			if !away {
+				return nil, true
+			}
+			if stuckAt < 0 {
+				stuckAt = source.next
+			}
+			if source.next != stuckAt {
+				t.Errorf("read on to %d while the store is away", source.next)
+			}
+			failures++
+			away = failures < 50
+			return errAway, true
+		}
+		a := newAggregate(t, store, newTopics(), c, 100)
+		if err := run(t.Context(), c, source, a.Sensors); err != nil {
+			t.Fatal(err)
+		}
+		if got := testutil.ToFloat64(a.metrics.retries.WithLabelValues("store windows of sensors")); got != 50 {
+			t.Errorf("%v retries, want 50", got)
+		}
+		for id, n := range numbers(store.sensors) {
+			if n != "count 10 missing 0 lost 0 revision 1 complete" {
+				t.Errorf("%s: %s", id, n)
+			}
+		}
+		if len(store.sensors) != 10 {
+			t.Errorf("%d windows, want 10", len(store.sensors))
+		}
+	})
+}
+
+// TestLargePlace: the cost of a place is linear in its sensors.
+func TestLargePlace(t *testing.T) {
+	const sensors = 2000
+	var frames []telemetry.Frame
+	for i := range sensors {
+		frames = append(frames, frameAt(fmt.Sprintf("s%04d", i), 0))
+	}
+	store, producer, c := newTwin(), newTopics(), &clock{now: time.UnixMilli(epoch)}
+	if err := run(t.Context(), c, &partition{batch: 300, messages: messages(frames...)}, newAggregate(t, store, producer, c, 10_000).Sensors); err != nil {
+		t.Fatal(err)
+	}
+	queries := 0
+	store.fault = func(operation string) (error, bool) {
+		if operation == "SensorsAt" {
+			queries++
+		}
+		return nil, true
+	}
+	parts := &partition{batch: 300}
+	for range 2 { // the second owner finds the window stored
+		parts = parts.reassigned()
+		parts.messages = nil
+		for i, r := range producer.records[PartsTopic] {
+			parts.messages = append(parts.messages, kafka.Message{Offset: int64(i), Record: r})
+		}
+		if err := run(t.Context(), c, parts, newAggregate(t, store, producer, c, 10_000).Places); err != nil {
+			t.Fatal(err)
+		}
+		late := frameAt("s0000", 1) // one part more
+		last := &partition{batch: 1, messages: messages(late)}
+		if err := run(t.Context(), c, last, newAggregate(t, store, producer, c, 10_000).Sensors); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place := decode[map[string]any](store.places["p"+window0])
+	if place["count_sensors"] != float64(sensors) || place["count_measures"] != float64(sensors+1) {
+		t.Errorf("place: %v sensors, %v frames", place["count_sensors"], place["count_measures"])
+	}
+	if queries > 1 {
+		t.Errorf("%d queries for the parts of one place", queries)
+	}
+}
