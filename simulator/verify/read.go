@@ -197,9 +197,12 @@ type windowDocument struct {
 	Start      int64  `bson:"start_agg_tm"`
 	Count      int64  `bson:"count_measures"`
 	Coverage   []struct {
-		Epoch      *int64     `bson:"epoch"`
-		Seqs       [][2]int64 `bson:"seq"`
-		Timestamps []int64    `bson:"timestamps"`
+		Epoch *int64 `bson:"epoch"`
+		Seqs  []struct {
+			First int64 `bson:"first"`
+			Last  int64 `bson:"last"`
+		} `bson:"seq"`
+		Timestamps []int64 `bson:"timestamps"`
 	} `bson:"coverage"`
 	Fields map[string]any `bson:",inline"`
 }
@@ -222,7 +225,7 @@ func (d *windowDocument) window(owner string) Window {
 			continue
 		}
 		for _, seqs := range c.Seqs {
-			for seq := seqs[0]; seq <= seqs[1]; seq++ {
+			for seq := seqs.First; seq <= seqs.Last; seq++ {
 				w.Coverage = append(w.Coverage, Key{ID: owner, Epoch: uint64(*c.Epoch), Seq: uint64(seq)})
 			}
 		}

@@ -54,7 +54,7 @@ func (s *State) PlaceParts() []Part {
 func seqs(gaps []GapState) int64 {
 	var n int64
 	for _, g := range gaps {
-		n += g.Seqs[1] - g.Seqs[0] + 1
+		n += g.Last - g.First + 1
 	}
 	return n
 }

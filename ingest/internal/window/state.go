@@ -31,15 +31,23 @@ type CoverageState struct {
 	Epoch      *int64     `bson:"epoch,omitempty" json:"epoch,omitempty"`
 	First      int64      `bson:"first" json:"first"` // least sequence number or timestamp
 	Last       int64      `bson:"last" json:"last"`   // greatest
-	Seqs       [][2]int64 `bson:"seq,omitempty" json:"seq,omitempty"`
+	Seqs       []SeqState `bson:"seq,omitempty" json:"seq,omitempty"`
 	Timestamps []int64    `bson:"timestamps,omitempty" json:"timestamps,omitempty"`
+}
+
+// SeqState is a range of sequence numbers. It is not a pair in an array, since
+// not every server that speaks MongoDB's protocol stores arrays in arrays.
+type SeqState struct {
+	First int64 `bson:"first" json:"first"`
+	Last  int64 `bson:"last" json:"last"`
 }
 
 // GapState is one range of sequence numbers that did not come.
 type GapState struct {
-	Epoch  int64    `bson:"epoch" json:"epoch"`
-	Seqs   [2]int64 `bson:"seq" json:"seq"`
-	Reason string   `bson:"reason,omitempty" json:"reason,omitempty"`
+	Epoch  int64  `bson:"epoch" json:"epoch"`
+	First  int64  `bson:"first" json:"first"`
+	Last   int64  `bson:"last" json:"last"`
+	Reason string `bson:"reason,omitempty" json:"reason,omitempty"`
 }
 
 // PartState is what a sensor read at one place, exactly.
@@ -141,11 +149,11 @@ func (c *Coverage) restore(states []CoverageState) error {
 		e := epochCoverage{epoch: uint64(*s.Epoch)}
 		next := int64(0)
 		for _, r := range s.Seqs {
-			if r[0] < next || r[1] < r[0] || r[1] > telemetry.MaxSeq {
-				return fmt.Errorf("%w: range %d to %d", ErrState, r[0], r[1])
+			if r.First < next || r.Last < r.First || r.Last > telemetry.MaxSeq {
+				return fmt.Errorf("%w: range %d to %d", ErrState, r.First, r.Last)
 			}
-			next = r[1] + 2
-			e.ranges = append(e.ranges, telemetry.SeqRange{First: uint64(r[0]), Last: uint64(r[1])})
+			next = r.Last + 2
+			e.ranges = append(e.ranges, telemetry.SeqRange{First: uint64(r.First), Last: uint64(r.Last)})
 		}
 		c.epochs = append(c.epochs, e)
 	}
@@ -158,7 +166,7 @@ func (c *Coverage) state() []CoverageState {
 		epoch := int64(e.epoch)
 		s := CoverageState{Epoch: &epoch, First: int64(e.ranges[0].First), Last: int64(e.ranges[len(e.ranges)-1].Last)}
 		for _, r := range e.ranges {
-			s.Seqs = append(s.Seqs, [2]int64{int64(r.First), int64(r.Last)})
+			s.Seqs = append(s.Seqs, SeqState{int64(r.First), int64(r.Last)})
 		}
 		states = append(states, s)
 	}
@@ -171,10 +179,10 @@ func (c *Coverage) state() []CoverageState {
 func restoreGaps(states []GapState) ([]Gap, error) {
 	var gaps []Gap
 	for _, s := range states {
-		if s.Epoch < 0 || s.Seqs[0] < 0 || s.Seqs[1] < s.Seqs[0] {
-			return nil, fmt.Errorf("%w: gap %d to %d", ErrState, s.Seqs[0], s.Seqs[1])
+		if s.Epoch < 0 || s.First < 0 || s.Last < s.First {
+			return nil, fmt.Errorf("%w: gap %d to %d", ErrState, s.First, s.Last)
 		}
-		seqs := telemetry.SeqRange{First: uint64(s.Seqs[0]), Last: uint64(s.Seqs[1])}
+		seqs := telemetry.SeqRange{First: uint64(s.First), Last: uint64(s.Last)}
 		gaps = append(gaps, Gap{Epoch: uint64(s.Epoch), Seqs: seqs, Reason: s.Reason})
 	}
 	return gaps, nil
@@ -183,7 +191,7 @@ func restoreGaps(states []GapState) ([]Gap, error) {
 func gapStates(gaps []Gap) []GapState {
 	states := make([]GapState, 0, len(gaps))
 	for _, g := range gaps {
-		states = append(states, GapState{int64(g.Epoch), [2]int64{int64(g.Seqs.First), int64(g.Seqs.Last)}, g.Reason})
+		states = append(states, GapState{int64(g.Epoch), int64(g.Seqs.First), int64(g.Seqs.Last), g.Reason})
 	}
 	return states
 }

@@ -1,0 +1,220 @@
+// Package ingest is the cloud side of telltale: it carries frames from MQTT to
+// Kafka, and from there to MongoDB, as they are and as windows, and to
+// Prometheus. A process has one or more roles; processes with the same role
+// divide the work between them by Kafka's consumer groups and MQTT's shared
+// subscriptions.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/telltale-iot/telltale/ingest/internal/config"
+	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/mongo"
+)
+
+// Config is all that an ingest service can be told.
+type Config = config.Config
+
+// DefaultConfig returns the configuration that holds where nothing else is
+// said: all roles, with every server on this host.
+func DefaultConfig() Config { return config.Default() }
+
+// ParseConfig reads a configuration file's content; name is the file's, for
+// messages. The error is settings.Problems.
+func ParseConfig(name string, data []byte) (Config, error) { return config.Parse(name, data) }
+
+// Options configures an [Ingest].
+type Options struct {
+	Config   Config
+	Logger   *slog.Logger         // nil discards
+	Registry *prometheus.Registry // what /metrics serves; required
+	Version  string
+}
+
+// Ingest is one process of the service.
+type Ingest struct {
+	options  Options
+	log      *slog.Logger
+	listener net.Listener
+	kafka    *kafka.Client
+	mongo    *mongo.Client // nil unless a role writes to it
+	topics   []kafka.Topic
+	tasks    []task
+
+	// topicsThere is closed once every topic exists.
+	topicsThere chan struct{}
+}
+
+// task is something that Run runs until its context ends.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+	// ready says why the task cannot do its work at present; nil: it can. A
+	// task without it is as ready as the process.
+	ready func(ctx context.Context) error
+}
+
+// New makes what the roles need and listens on the metrics' address; that may
+// fail, and mistakes in the configuration. No server is dialled: Run waits for
+// those that are away.
+func New(o Options) (_ *Ingest, err error) {
+	if o.Registry == nil {
+		return nil, errors.New("ingest: Options.Registry is nil")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	i := &Ingest{options: o, log: o.Logger, topicsThere: make(chan struct{})}
+	tls, err := o.Config.Kafka.ClientTLS()
+	if err != nil {
+		return nil, fmt.Errorf("ingest: kafka: %w", err)
+	}
+	sasl := o.Config.Kafka.SASL
+	i.kafka, err = kafka.NewClient(kafka.Options{
+		Brokers: o.Config.Kafka.Brokers, ClientID: i.clientID(), TLS: tls,
+		SASL: kafka.SASL{Mechanism: sasl.Mechanism, Username: sasl.Username, Password: sasl.Password.Reveal()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	i.add(task{name: "topics", run: i.ensureTopics, ready: i.topicsReady})
+	for _, role := range []struct {
+		name string
+		make func() error
+	}{
+		{config.RoleBridge, i.addBridge},
+		{config.RoleAggregate, i.addAggregate},
+		{config.RoleSink, i.addSink},
+		{config.RoleMetrics, i.addMetrics},
+	} {
+		if o.Config.Has(role.name) {
+			if err := role.make(); err != nil {
+				return nil, fmt.Errorf("ingest: %s: %w", role.name, err)
+			}
+		}
+	}
+	if err := registerVersion(o.Registry, o.Version); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	i.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Config.Metrics.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: metrics.listen: %w", err)
+	}
+	return i, nil
+}
+
+// clientID names the process to the servers.
+func (i *Ingest) clientID() string {
+	if id := i.options.Config.MQTT.ClientID; id != "" {
+		return id
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return "telltale-ingest-" + host
+}
+
+func (i *Ingest) add(t task) { i.tasks = append(i.tasks, t) }
+
+// MetricsAddr returns the host:port that /metrics, /healthz and /readyz are
+// served on.
+func (i *Ingest) MetricsAddr() string { return i.listener.Addr().String() }
+
+// Run does the work of all roles until ctx ends. It does not return because a
+// server is away, but for a mistake that waiting does not mend.
+func (i *Ingest) Run(ctx context.Context) error {
+	defer i.kafka.Close()
+	if i.mongo != nil {
+		defer func() { _ = i.mongo.Close(context.WithoutCancel(ctx)) }()
+	}
+	i.log.Info("starting", "version", i.options.Version, "roles", i.options.Config.Roles, "metrics", i.MetricsAddr())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return i.serve(ctx) })
+	for _, t := range i.tasks {
+		group.Go(func() error {
+			if err := t.run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("ingest: %s: %w", t.name, err)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	i.log.Info("stopped")
+	return err
+}
+
+func (i *Ingest) ensureTopics(ctx context.Context) error {
+	if err := i.kafka.EnsureTopics(ctx, i.topics, i.log); err != nil {
+		return err
+	}
+	close(i.topicsThere)
+	return nil
+}
+
+func (i *Ingest) topicsReady(context.Context) error {
+	select {
+	case <-i.topicsThere:
+		return nil
+	default:
+		return errors.New("Kafka has not been reached, or lacks topics")
+	}
+}
+
+// consume runs a consumer once the topics are there.
+func (i *Ingest) consume(o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error) (func(context.Context) error, error) {
+	o.Logger = i.log
+	consumer, err := i.kafka.NewConsumer(o)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-i.topicsThere:
+			return consumer.Run(ctx, handle)
+		case <-ctx.Done():
+			return nil
+		}
+	}, nil
+}
+
+// mongoClient returns the client that the roles share, whose indexes a task of
+// its own makes.
+func (i *Ingest) mongoClient() (*mongo.Client, error) {
+	if i.mongo != nil {
+		return i.mongo, nil
+	}
+	c := i.options.Config.Mongo
+	client, err := mongo.New(mongo.Options{URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log})
+	if err != nil {
+		return nil, err
+	}
+	i.mongo = client
+	i.add(task{name: "indexes", run: i.ensureIndexes})
+	return client, nil
+}
+
+// ensureIndexes tries until the database has them. Nothing waits for it:
+// documents are as right without.
+func (i *Ingest) ensureIndexes(ctx context.Context) error {
+	said := false
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := i.mongo.EnsureIndexes(ctx)
+		if err != nil && ctx.Err() == nil && !said {
+			said = true
+			i.log.Warn("cannot make the database's indexes; retrying", "error", err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(0))
+	return err
+}

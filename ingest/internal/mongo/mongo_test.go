@@ -1,0 +1,492 @@
+package mongo
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"github.com/telltale-iot/telltale/ingest/internal/sink"
+	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// uriVariable names a MongoDB to run the tests on. Without it they run on
+// FerretDB, which is embedded.
+const uriVariable = "TELLTALE_TEST_MONGODB_URI"
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var server = struct {
+	once sync.Once
+	uri  string
+	err  error
+	stop func()
+}{stop: func() {}}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	server.stop()
+	os.Exit(code)
+}
+
+// serverURI returns the connection string of the server that all tests share.
+func serverURI(t *testing.T) string {
+	t.Helper()
+	if uri := os.Getenv(uriVariable); uri != "" {
+		return uri
+	}
+	server.once.Do(func() {
+		dir, err := os.MkdirTemp("", "telltale-ferretdb-")
+		if err != nil {
+			server.err = err
+			return
+		}
+		f, err := ferretdb.New(&ferretdb.Config{
+			Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"}, Logger: slog.New(slog.DiscardHandler),
+			Handler: "sqlite", SQLiteURL: (&url.URL{Scheme: "file", Opaque: dir + "/"}).String(),
+		})
+		if err != nil {
+			server.err = err
+			return
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = f.Run(ctx) // only ever nil
+		}()
+		server.uri = f.MongoDBURI()
+		server.stop = func() {
+			cancel()
+			<-done
+			_ = os.RemoveAll(dir)
+		}
+	})
+	if server.err != nil {
+		t.Fatal(server.err)
+	}
+	return server.uri
+}
+
+// commands records what the driver sends.
+type commands struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (c *commands) monitor() *event.CommandMonitor {
+	return &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		var d bson.D
+		if err := bson.Unmarshal(e.Command, &d); err != nil {
+			panic(err)
+		}
+		kept := bson.D{}
+		for _, field := range d {
+			switch field.Key {
+			// What differs from run to run, and from server to server.
+			case "lsid", "txnNumber", "$clusterTime", "$db", "maxTimeMS", "$readPreference":
+			default:
+				kept = append(kept, field)
+			}
+		}
+		if e.CommandName == "endSessions" || e.CommandName == "ping" || e.CommandName == "dropDatabase" {
+			return
+		}
+		line, err := bson.MarshalExtJSONIndent(kept, true, false, "", " ")
+		if err != nil {
+			panic(err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lines = append(c.lines, string(line))
+	}}
+}
+
+// golden compares what was sent with a file.
+func (c *commands) golden(t *testing.T, name string) {
+	t.Helper()
+	c.mu.Lock()
+	got := strings.Join(c.lines, "\n") + "\n"
+	c.lines = nil
+	c.mu.Unlock()
+	file := filepath.Join("testdata", name+".json")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: -golden +sent:\n%s", name, diff)
+	}
+}
+
+// connect returns a client of an empty database.
+func connect(t *testing.T, ttl time.Duration) (*Client, *commands) {
+	t.Helper()
+	sent := &commands{}
+	database := fmt.Sprintf("test_%d_%s", time.Now().UnixNano(), strings.ToLower(t.Name()))
+	database = strings.NewReplacer("/", "_", " ", "_").Replace(database)
+	c, err := New(Options{URI: serverURI(t), Database: database[:min(len(database), 60)], FramesTTL: ttl, Monitor: sent.monitor()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		if err := c.database.Drop(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c, sent
+}
+
+const testStart = 1_700_000_000_000
+
+// frame is the n-th reading of a sensor.
+func frame(id string, n int) sink.Frame {
+	f := sink.Frame{Device: id, Frame: telemetry.Frame{
+		ID: id, Name: "Greenhouse 7", PlaceID: "house-2", Timestamp: testStart + int64(n)*1000 + 123,
+		Sequenced: true, Epoch: telemetry.MaxSeq, Seq: uint64(n),
+	}}
+	f.Payload.Set(telemetry.Temperature, telemetry.Micro(21_370_000+n))
+	f.Payload.Set(telemetry.Pressure, 1013_250_000)
+	f.Faults[telemetry.Humidity] = "nack"
+	return f
+}
+
+func seedFrame() sink.Frame {
+	f := sink.Frame{Frame: telemetry.Frame{ID: "12434345", Name: "s", PlaceID: "32347983", Timestamp: testStart}}
+	f.Payload.Set(telemetry.Luminosity, 0)
+	return f
+}
+
+func read(t *testing.T, c *Client, collection string) []string {
+	t.Helper()
+	cursor, err := c.database.Collection(collection).Find(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []bson.D
+	if err := cursor.All(t.Context(), &found); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, d := range found {
+		line, err := bson.MarshalExtJSON(d, true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, string(line))
+	}
+	return lines
+}
+
+func TestPutFrames(t *testing.T) {
+	c, sent := connect(t, 0)
+	frames := []sink.Frame{frame("greenhouse-7", 0), seedFrame()}
+	answers, err := c.PutFrames(t.Context(), frames)
+	if err != nil || answers[0] != nil || answers[1] != nil {
+		t.Fatalf("answers %v, %v", answers, err)
+	}
+	sent.golden(t, "put_frames")
+
+	// Again, with a new one between: those that are there stay as they are.
+	frames[0].Name = "another"
+	answers, err = c.PutFrames(t.Context(), []sink.Frame{frames[0], frame("greenhouse-7", 1), frames[1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]error{sink.ErrDuplicate, nil, sink.ErrDuplicate}, answers, cmp.Comparer(func(a, b error) bool { return a == b })); diff != "" {
+		t.Errorf("answers: -want +got:\n%s", diff)
+	}
+	want := []string{
+		`{"_id":"greenhouse-7/9007199254740991/0","id":"greenhouse-7","name":"Greenhouse 7","place_id":"house-2","date":{"$date":{"$numberLong":"1700000000123"}},"timestamp":{"$numberLong":"1700000000123"},"epoch":{"$numberLong":"9007199254740991"},"seq":{"$numberLong":"0"},"payload":{"temperature":{"$numberDouble":"21.37"},"pressure":{"$numberDouble":"1013.25"}},"faults":{"humidity":"nack"},"device":"greenhouse-7"}`,
+		`{"_id":"12434345/1700000000000","id":"12434345","name":"s","place_id":"32347983","date":{"$date":{"$numberLong":"1700000000000"}},"timestamp":{"$numberLong":"1700000000000"},"payload":{"luminosity":{"$numberDouble":"0.0"}}}`,
+		`{"_id":"greenhouse-7/9007199254740991/1","id":"greenhouse-7","name":"Greenhouse 7","place_id":"house-2","date":{"$date":{"$numberLong":"1700000001123"}},"timestamp":{"$numberLong":"1700000001123"},"epoch":{"$numberLong":"9007199254740991"},"seq":{"$numberLong":"1"},"payload":{"temperature":{"$numberDouble":"21.370001"},"pressure":{"$numberDouble":"1013.25"}},"faults":{"humidity":"nack"},"device":"greenhouse-7"}`,
+	}
+	if diff := cmp.Diff(want, read(t, c, "iot_frames")); diff != "" {
+		t.Errorf("documents: -want +got:\n%s", diff)
+	}
+}
+
+// TestManyAtOnce: more than one command takes, all of which exist the second time.
+func TestManyAtOnce(t *testing.T) {
+	c, _ := connect(t, 0)
+	var frames []sink.Frame
+	for n := range 2500 {
+		frames = append(frames, frame("a", n))
+	}
+	for _, want := range []error{nil, sink.ErrDuplicate} {
+		answers, err := c.PutFrames(t.Context(), frames)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, answer := range answers {
+			if answer != want {
+				t.Fatalf("frame %d: %v, want %v", i, answer, want)
+			}
+		}
+	}
+	var documents []*window.Document
+	for n := range 300 {
+		documents = append(documents, document(t, counted(t, fmt.Sprintf("s%d", n), 0, 1), 1))
+	}
+	for revision := range int64(3) {
+		for i := range documents {
+			documents[i] = document(t, counted(t, fmt.Sprintf("s%d", i), 0, 1), revision+1)
+		}
+		answers, err := c.PutSensors(t.Context(), documents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, answer := range answers {
+			if answer != nil {
+				t.Fatalf("revision %d, window %d: %v", revision+1, i, answer)
+			}
+		}
+	}
+}
+
+// counted returns the window of a sensor with these readings counted in.
+func counted(t *testing.T, id string, ns ...int) *window.Window {
+	t.Helper()
+	w := window.New(id, window.IntervalOf(testStart, 10*time.Second))
+	for _, n := range ns {
+		f := frame(id, n)
+		if _, err := w.Count(&f.Frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func document(t *testing.T, w *window.Window, revision int64) *window.Document {
+	t.Helper()
+	missing, lost := window.Explain(w.Gaps(), nil)
+	d, _ := w.Document(revision, missing, lost)
+	return d
+}
+
+// TestWindowsAreComparedAndSet: a revision is stored over the one before it, and
+// over no other.
+func TestWindowsAreComparedAndSet(t *testing.T) {
+	c, sent := connect(t, 0)
+	ctx := t.Context()
+	put := func(want error, w *window.Window, revision int64) {
+		t.Helper()
+		answers, err := c.PutSensors(ctx, []*window.Document{document(t, w, revision)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answers[0] != want {
+			t.Fatalf("revision %d: answer %v, want %v", revision, answers[0], want)
+		}
+	}
+	put(nil, counted(t, "a", 0, 1), 1)
+	sent.golden(t, "put_first_revision")
+	put(window.ErrConflict, counted(t, "a", 0, 1, 2), 1)
+	sent.mu.Lock()
+	sent.lines = nil
+	sent.mu.Unlock()
+	put(nil, counted(t, "a", 0, 1, 3), 2)
+	sent.golden(t, "put_second_revision")
+	put(window.ErrConflict, counted(t, "a", 9), 2)
+
+	// One of several that is refused does not keep the others.
+	answers, err := c.PutSensors(ctx, []*window.Document{
+		document(t, counted(t, "b", 0), 1), document(t, counted(t, "a", 9), 2), document(t, counted(t, "c", 0), 1), document(t, counted(t, "a", 0, 1, 3), 3),
+	})
+	if err != nil || answers[0] != nil || answers[1] != window.ErrConflict || answers[2] != nil || answers[3] != nil {
+		t.Fatalf("answers %v, %v", answers, err)
+	}
+	states, err := c.Sensors(ctx, []string{"a/1700000000000-1700000010000", "none/0-1"})
+	if err != nil || len(states) != 1 {
+		t.Fatalf("%d states, %v", len(states), err)
+	}
+	w, err := window.Restore(&states[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Revision != 3 {
+		t.Errorf("revision %d, want 3", w.Revision)
+	}
+	want, got := document(t, counted(t, "a", 0, 1, 3), 3), document(t, w, 3)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("restored: -stored +restored:\n%s", diff)
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	c, sent := connect(t, 0)
+	ctx := t.Context()
+	w := counted(t, "a", 0, 1)
+	d, parts := w.Document(1, nil, nil)
+	if _, err := c.PutSensors(ctx, []*window.Document{d, document(t, counted(t, "b", 0), 1)}); err != nil {
+		t.Fatal(err)
+	}
+	sent.mu.Lock()
+	sent.lines = nil
+	sent.mu.Unlock()
+
+	p := window.NewPlace("house-2", w.Interval)
+	if _, err := p.Apply(&parts[0]); err != nil {
+		t.Fatal(err)
+	}
+	answers, err := c.PutPlaces(ctx, []*window.Document{p.Document(1)})
+	if err != nil || answers[0] != nil {
+		t.Fatalf("answers %v, %v", answers, err)
+	}
+	sent.golden(t, "put_place")
+
+	states, err := c.Places(ctx, []string{"house-2/1700000000000-1700000010000"})
+	if err != nil || len(states) != 1 || !p.Same(&states[0]) || states[0].Revision != 1 {
+		t.Fatalf("places %+v, %v", states, err)
+	}
+	sensors, err := c.SensorsAt(ctx, "house-2", w.Interval)
+	if err != nil || len(sensors) != 2 {
+		t.Fatalf("%d sensors at the place, %v", len(sensors), err)
+	}
+	for _, other := range []struct {
+		place string
+		i     window.Interval
+	}{{"house-3", w.Interval}, {"house-2", window.Interval{Start: w.Start, End: w.End + 1}}} {
+		if found, err := c.SensorsAt(ctx, other.place, other.i); err != nil || len(found) != 0 {
+			t.Errorf("%v: %d sensors, %v", other, len(found), err)
+		}
+	}
+	sent.golden(t, "read_place")
+}
+
+func TestLosses(t *testing.T) {
+	c, sent := connect(t, 0)
+	ctx := t.Context()
+	loss := func(id string, epoch, first, last uint64) window.Declared {
+		return window.Declared{Sensor: id, Epoch: epoch, Loss: telemetry.Loss{
+			Seqs: telemetry.SeqRange{First: first, Last: last}, Reason: "buffer_full",
+		}}
+	}
+	stored := []window.Declared{loss("a", 1, 3, 5), loss("a", 1, 9, 9), loss("a", 2, 3, 5), loss("b", 1, 3, 5)}
+	for range 2 { // twice is once
+		if err := c.PutLosses(ctx, stored); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.PutLosses(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, c, "iot_losses"); len(got) != 4 || got[0] !=
+		`{"_id":"a/1/3-5","id":"a","epoch":{"$numberLong":"1"},"first":{"$numberLong":"3"},"last":{"$numberLong":"5"},"reason":"buffer_full"}` {
+		t.Errorf("documents %v", got)
+	}
+	sent.mu.Lock()
+	sent.lines = nil
+	sent.mu.Unlock()
+	for _, row := range []struct {
+		first, last uint64
+		want        []window.Declared
+	}{
+		{5, 9, stored[:2]}, {0, 3, stored[:1]}, {6, 8, nil}, {10, 20, nil}, {4, 4, stored[:1]},
+	} {
+		got, err := c.Losses(ctx, []window.Declared{loss("a", 1, row.first, row.last)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(row.want) {
+			t.Errorf("%d to %d: %v, want %v", row.first, row.last, got, row.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != row.want[i] {
+				t.Errorf("%d to %d: %v, want %v", row.first, row.last, got, row.want)
+			}
+		}
+	}
+	w := counted(t, "a", 2, 7) // of epoch MaxSeq
+	if _, err := c.PutSensors(ctx, []*window.Document{document(t, w, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		epoch, first, last uint64
+		want               int
+	}{
+		{telemetry.MaxSeq, 3, 4, 1}, {telemetry.MaxSeq, 0, 2, 0}, {telemetry.MaxSeq, 0, 3, 1}, {telemetry.MaxSeq, 7, 9, 0}, {1, 3, 4, 0},
+	} {
+		got, err := c.SensorsSpanning(ctx, []window.Declared{loss("a", row.epoch, row.first, row.last)})
+		if err != nil || len(got) != row.want {
+			t.Errorf("epoch %d, %d to %d: %d windows, %v; want %d", row.epoch, row.first, row.last, len(got), err, row.want)
+		}
+	}
+	sent.golden(t, "losses")
+}
+
+func TestEnsureIndexes(t *testing.T) {
+	c, sent := connect(t, 90*24*time.Hour)
+	for range 2 {
+		if err := c.EnsureIndexes(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sent.golden(t, "indexes")
+	}
+}
+
+// TestAway: nobody listens. Nothing hangs, and nothing is taken for done.
+func TestAway(t *testing.T) {
+	c, err := New(Options{URI: "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50", Database: "iot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	for name, op := range map[string]func(context.Context) error{
+		"Ping":          c.Ping,
+		"EnsureIndexes": c.EnsureIndexes,
+		"PutFrames":     func(ctx context.Context) error { _, err := c.PutFrames(ctx, []sink.Frame{frame("a", 0)}); return err },
+		"PutSensors": func(ctx context.Context) error {
+			_, err := c.PutSensors(ctx, []*window.Document{document(t, counted(t, "a", 0), 1)})
+			return err
+		},
+		"Sensors": func(ctx context.Context) error { _, err := c.Sensors(ctx, []string{"a"}); return err },
+	} {
+		if err := op(t.Context()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, o := range map[string]Options{
+		"no URI":       {Database: "iot"},
+		"no database":  {URI: "mongodb://localhost"},
+		"bad URI":      {URI: "http://localhost", Database: "iot"},
+		"negative TTL": {URI: "mongodb://localhost", Database: "iot", FramesTTL: -time.Second},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

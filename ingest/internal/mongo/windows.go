@@ -1,0 +1,186 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/telltale-iot/telltale/ingest/internal/window"
+)
+
+// How much one query asks for.
+const (
+	maxAlternatives = 100
+	maxIDs          = 1000
+)
+
+// PutSensors stores each window of a sensor if the database has the revision
+// before it, or none if it is the first. The answers are in the order of the
+// documents: nil, window.ErrConflict, or why this document can never be stored.
+// The error is of the whole, and passing: some may be stored.
+func (c *Client) PutSensors(ctx context.Context, documents []*window.Document) ([]error, error) {
+	return c.putWindows(ctx, sensors, documents)
+}
+
+// PutPlaces is like PutSensors, for places.
+func (c *Client) PutPlaces(ctx context.Context, documents []*window.Document) ([]error, error) {
+	return c.putWindows(ctx, places, documents)
+}
+
+func (c *Client) putWindows(ctx context.Context, collection string, documents []*window.Document) ([]error, error) {
+	answers := make([]error, len(documents))
+	writes, index := make([]write, 0, len(documents)), make([]int, 0, len(documents))
+	for i, d := range documents {
+		document := make(bson.D, 0, len(d.Fields)+1)
+		document = append(document, bson.E{Key: "_id", Value: d.ID})
+		for _, f := range d.Fields {
+			document = append(document, bson.E{Key: f.Name, Value: f.Value})
+		}
+		below := d.Revision
+		if below == 1 {
+			below = 0 // there is no earlier one to replace
+		}
+		w, err := newWrite(d.ID, below, document)
+		if err != nil {
+			answers[i] = err
+			continue
+		}
+		writes, index = append(writes, w), append(index, i)
+	}
+	return answers, c.put(ctx, collection, writes, index, answers, window.ErrConflict)
+}
+
+// Sensors returns those of the named windows of sensors that are stored.
+func (c *Client) Sensors(ctx context.Context, ids []string) ([]window.State, error) {
+	return byID[window.State](ctx, c, sensors, ids)
+}
+
+// Places returns those of the named windows of places that are stored.
+func (c *Client) Places(ctx context.Context, ids []string) ([]window.PlaceState, error) {
+	return byID[window.PlaceState](ctx, c, places, ids)
+}
+
+// SensorsAt returns the stored windows of the sensors that were at the place in
+// the interval.
+func (c *Client) SensorsAt(ctx context.Context, place string, i window.Interval) ([]window.State, error) {
+	return find[window.State](ctx, c, sensors, bson.D{
+		{Key: "parts.place_id", Value: place}, {Key: "start_agg_tm", Value: i.Start}, {Key: "end_agg_tm", Value: i.End},
+	})
+}
+
+// PutLosses keeps declarations; those that are there already are not changed.
+func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) error {
+	writes, index := make([]write, 0, len(declared)), make([]int, 0, len(declared))
+	answers := make([]error, len(declared))
+	for i, d := range declared {
+		// The reason is part of the identity: what explains a gap must not
+		// depend on which of two declarations of one range came first.
+		id := fmt.Sprintf("%s/%d/%d-%d/%s", d.Sensor, d.Epoch, d.Seqs.First, d.Seqs.Last, d.Reason)
+		w, err := newWrite(id, 0, bson.D{
+			{Key: "_id", Value: id}, {Key: "id", Value: d.Sensor}, {Key: "epoch", Value: int64(d.Epoch)},
+			{Key: "first", Value: int64(d.Seqs.First)}, {Key: "last", Value: int64(d.Seqs.Last)}, {Key: "reason", Value: d.Reason},
+		})
+		if err != nil {
+			return err
+		}
+		writes, index = append(writes, w), append(index, i)
+	}
+	return c.put(ctx, losses, writes, index, answers, nil)
+}
+
+// lossDocument is a document of iot_losses.
+type lossDocument struct {
+	DocumentID string `bson:"_id"`
+	ID         string `bson:"id"`
+	Epoch      int64  `bson:"epoch"`
+	First      int64  `bson:"first"`
+	Last       int64  `bson:"last"`
+	Reason     string `bson:"reason"`
+}
+
+// Losses returns the declarations that touch the span of any of the given
+// ones, of the same sensor and epoch.
+func (c *Client) Losses(ctx context.Context, spans []window.Declared) ([]window.Declared, error) {
+	alternatives := make(bson.A, 0, len(spans))
+	for _, s := range spans {
+		alternatives = append(alternatives, bson.D{
+			{Key: "id", Value: s.Sensor}, {Key: "epoch", Value: int64(s.Epoch)},
+			{Key: "first", Value: bson.D{{Key: "$lte", Value: int64(s.Seqs.Last)}}},
+			{Key: "last", Value: bson.D{{Key: "$gte", Value: int64(s.Seqs.First)}}},
+		})
+	}
+	found, err := anyOf[lossDocument](ctx, c, losses, alternatives)
+	if err != nil {
+		return nil, err
+	}
+	declared := make([]window.Declared, 0, len(found))
+	seen := make(map[string]bool, len(found))
+	for _, f := range found {
+		if seen[f.DocumentID] {
+			continue // found by two queries
+		}
+		seen[f.DocumentID] = true
+		d := window.Declared{Sensor: f.ID, Epoch: uint64(f.Epoch)}
+		d.Seqs.First, d.Seqs.Last, d.Reason = uint64(f.First), uint64(f.Last), f.Reason
+		declared = append(declared, d)
+	}
+	return declared, nil
+}
+
+// SensorsSpanning returns the stored windows that have frames of the sensor's
+// epoch both before the end and after the start of any of the losses.
+func (c *Client) SensorsSpanning(ctx context.Context, declared []window.Declared) ([]window.State, error) {
+	alternatives := make(bson.A, 0, len(declared))
+	for _, d := range declared {
+		alternatives = append(alternatives, bson.D{
+			{Key: "sensor_id", Value: d.Sensor},
+			{Key: "coverage", Value: bson.D{{Key: "$elemMatch", Value: bson.D{
+				{Key: "epoch", Value: int64(d.Epoch)},
+				{Key: "first", Value: bson.D{{Key: "$lt", Value: int64(d.Seqs.Last)}}},
+				{Key: "last", Value: bson.D{{Key: "$gt", Value: int64(d.Seqs.First)}}},
+			}}}},
+		})
+	}
+	return anyOf[window.State](ctx, c, sensors, alternatives)
+}
+
+func byID[T any](ctx context.Context, c *Client, collection string, ids []string) ([]T, error) {
+	var all []T
+	for len(ids) > 0 {
+		n := min(len(ids), maxIDs)
+		found, err := find[T](ctx, c, collection, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[:n]}}}})
+		if err != nil {
+			return nil, err
+		}
+		all, ids = append(all, found...), ids[n:]
+	}
+	return all, nil
+}
+
+// anyOf returns the documents that match any of the alternatives, perhaps more
+// than once.
+func anyOf[T any](ctx context.Context, c *Client, collection string, alternatives bson.A) ([]T, error) {
+	var all []T
+	for len(alternatives) > 0 {
+		n := min(len(alternatives), maxAlternatives)
+		found, err := find[T](ctx, c, collection, bson.D{{Key: "$or", Value: alternatives[:n]}})
+		if err != nil {
+			return nil, err
+		}
+		all, alternatives = append(all, found...), alternatives[n:]
+	}
+	return all, nil
+}
+
+func find[T any](ctx context.Context, c *Client, collection string, filter bson.D) ([]T, error) {
+	cursor, err := c.database.Collection(collection).Find(ctx, filter)
+	if err != nil {
+		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
+	}
+	var found []T
+	if err := cursor.All(ctx, &found); err != nil {
+		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
+	}
+	return found, nil
+}

@@ -1,0 +1,214 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/telltale-iot/telltale/ingest/internal/aggregate"
+	"github.com/telltale-iot/telltale/ingest/internal/bridge"
+	"github.com/telltale-iot/telltale/ingest/internal/config"
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
+	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
+	"github.com/telltale-iot/telltale/ingest/internal/prom"
+	"github.com/telltale-iot/telltale/ingest/internal/sink"
+	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// metricsGroup is the consumer group of the metrics role. The other roles'
+// groups are named by their packages.
+const metricsGroup = "telltale-metrics"
+
+// The cleanup policies of topics.
+const (
+	retained  = "delete"         // for the configured retention
+	compacted = "compact,delete" // the newest of each key, for as long
+)
+
+// overdue is how long the bridge may wait for Kafka and still be ready.
+const overdue = 10 * time.Second
+
+// need has the named topics created if they are absent.
+func (i *Ingest) need(cleanup string, names ...string) {
+	c := i.options.Config.Kafka
+	for _, name := range names {
+		if !slices.ContainsFunc(i.topics, func(t kafka.Topic) bool { return t.Name == name }) {
+			i.topics = append(i.topics, kafka.Topic{
+				Name: name, Partitions: c.Partitions, Replication: c.Replication, Retention: c.Retention, Cleanup: cleanup,
+			})
+		}
+	}
+}
+
+func (i *Ingest) addBridge() error {
+	c := i.options.Config
+	metrics, err := bridge.NewMetrics(i.options.Registry)
+	if err != nil {
+		return err
+	}
+	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: bridge.Topics(), Retried: metrics.Retried, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	tls, err := c.MQTT.ClientTLS()
+	if err != nil {
+		return err
+	}
+	broker, err := mqtt.New(mqtt.Options{
+		URL: c.MQTT.URL, ClientID: i.clientID(), Username: c.MQTT.Username, Password: c.MQTT.Password.Reveal(), TLS: tls,
+		KeepAlive: c.MQTT.KeepAlive, ConnectTimeout: c.MQTT.ConnectTimeout, Registerer: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	receipts, err := broker.Publisher("receipts")
+	if err != nil {
+		return err
+	}
+	b, err := bridge.New(bridge.Options{
+		Producer: producer, Receipts: receipts, SeedTopic: c.MQTT.SeedTopic,
+		MaxUnacknowledged: c.Bridge.MaxUnacknowledged, MaxUnacknowledgedSize: int64(c.Bridge.MaxUnacknowledgedSize),
+		BatchMessages: c.Bridge.BatchMessages, BatchAge: c.Bridge.BatchAge,
+		MaxFuture: c.Bridge.MaxFuture, MaxPayload: int64(c.Bridge.MaxPayload),
+		Metrics: metrics, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	handle := func(ctx context.Context, m mqtt.Message) { b.Handle(ctx, bridge.Message(m)) }
+	subscriptions := []mqtt.SubscriberOptions{
+		{Name: "frames", Filter: mqtt.Shared(c.MQTT.ShareGroup, telemetry.FramesFilter()), Handle: handle},
+	}
+	if c.MQTT.SeedTopic != "" {
+		// Its clients get no receipts and do not send again, so the broker is
+		// asked to keep what comes while this process is away.
+		subscriptions = append(subscriptions, mqtt.SubscriberOptions{Name: "seed", Filter: c.MQTT.SeedTopic, Persistent: true, Handle: handle})
+	}
+	for _, o := range subscriptions {
+		subscriber, err := broker.Subscriber(o)
+		if err != nil {
+			return err
+		}
+		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: connected(subscriber.Connected)})
+	}
+	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
+	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(context.Context) error {
+		if waiting := b.Waiting(); waiting > overdue {
+			return fmt.Errorf("Kafka has not taken a batch for %s", waiting.Round(time.Second))
+		}
+		return nil
+	}})
+	i.need(retained, bridge.Topics()...)
+	return nil
+}
+
+func connected(is func() bool) func(context.Context) error {
+	return func(context.Context) error {
+		if !is() {
+			return errors.New("not connected to the MQTT broker")
+		}
+		return nil
+	}
+}
+
+func (i *Ingest) addMetrics() error {
+	c := i.options.Config.Metrics
+	latest, err := prom.NewLatest(prom.Options{MaxSensors: c.MaxSensors, StaleAfter: c.StaleAfter})
+	if err != nil {
+		return err
+	}
+	if err := i.options.Registry.Register(latest); err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: metricsGroup, Topic: bridge.FramesTopic}, func(ctx context.Context, a *kafka.Assignment) error {
+		return latest.Follow(ctx, partition{a})
+	})
+	i.add(task{name: config.RoleMetrics, run: run})
+	i.need(retained, bridge.FramesTopic)
+	return err
+}
+
+// partition gives package prom the values of an assigned partition.
+type partition struct{ *kafka.Assignment }
+
+func (p partition) Values(ctx context.Context) ([][]byte, error) {
+	messages, err := p.Fetch(ctx)
+	values := make([][]byte, len(messages))
+	for i := range messages {
+		values[i] = messages[i].Value
+	}
+	return values, err
+}
+
+func (p partition) Commit(ctx context.Context) error {
+	return p.Assignment.Commit(ctx, p.Next())
+}
+
+func (i *Ingest) addAggregate() error {
+	c := i.options.Config.Aggregate
+	store, err := i.mongoClient()
+	if err != nil {
+		return err
+	}
+	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{
+		Topics: []string{aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic, deadletter.Topic}, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	a, err := aggregate.New(aggregate.Options{
+		Window:    window.Options{Size: c.Window, Reorder: c.Reorder, Idle: c.Idle, MaxOpen: c.MaxOpen},
+		Retention: c.Retention, Store: store, Producer: producer, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	sensors, err := i.consume(kafka.ConsumerOptions{Group: aggregate.SensorsGroup, Topic: aggregate.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return a.Sensors(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	places, err := i.consume(kafka.ConsumerOptions{Group: aggregate.PlacesGroup, Topic: aggregate.PartsTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return a.Places(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "aggregate, sensors", run: sensors, ready: store.Ping})
+	i.add(task{name: "aggregate, places", run: places, ready: store.Ping})
+	i.need(retained, aggregate.FramesTopic, deadletter.Topic)
+	i.need(compacted, aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic)
+	return nil
+}
+
+func (i *Ingest) addSink() error {
+	c := i.options.Config.Sink
+	store, err := i.mongoClient()
+	if err != nil {
+		return err
+	}
+	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: []string{deadletter.Topic}, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	s, err := sink.New(sink.Options{
+		Store: store, Producer: producer, Batch: c.Batch, BatchAge: c.BatchAge, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: sink.Group, Topic: sink.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return s.Frames(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: config.RoleSink, run: run, ready: store.Ping})
+	i.need(retained, sink.FramesTopic, deadletter.Topic)
+	return nil
+}

@@ -1,0 +1,59 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// serve serves /metrics, /healthz (the process lives) and /readyz (every task
+// can do its work; if not, which and why) until ctx ends.
+func (i *Ingest) serve(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(i.options.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, "ok") // a caller that is gone needs no answer
+	})
+	mux.HandleFunc("GET /readyz", i.readyz)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(i.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("ingest: metrics: %w", err)
+	}
+	return nil
+}
+
+func (i *Ingest) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status := http.StatusOK
+	var answer []byte
+	for _, t := range i.tasks {
+		if t.ready == nil {
+			continue
+		}
+		if err := t.ready(ctx); err != nil {
+			status = http.StatusServiceUnavailable
+			answer = fmt.Appendf(answer, "%s: %v\n", t.name, err)
+		} else {
+			answer = fmt.Appendf(answer, "%s: ready\n", t.name)
+		}
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(answer)
+}
+
+func registerVersion(r prometheus.Registerer, version string) error {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "telltale_ingest_build_info", Help: "Always 1; the label is the program's version.",
+	}, []string{"version"})
+	info.WithLabelValues(version).Set(1)
+	return r.Register(info)
+}
