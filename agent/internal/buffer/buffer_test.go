@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,23 +78,69 @@ func cmpFrames(t testing.TB, got, want []telemetry.Frame) {
 	}
 }
 
-func BenchmarkAppend(b *testing.B) {
-	buf := mustOpen(b, Options{Dir: b.TempDir(), MaxSize: 1 << 30, BootID: "x"})
-	f := frame("greenhouse-7", 1763870400123, 21_370_000)
-	f.Payload.Set(telemetry.Humidity, 44_200_000)
-	f.Payload.Set(telemetry.Pressure, 1013_250_000)
-	f.Payload.Set(telemetry.Luminosity, 312_500_000)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := buf.Append(f); err != nil {
-			b.Fatal(err)
+// TestConcurrent has all methods called at once.
+func TestConcurrent(t *testing.T) {
+	const perSensor = 2000
+	b := mustOpen(t, Options{Dir: t.TempDir(), SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 4, BootID: "1"})
+	var writers, others sync.WaitGroup
+	done := make(chan struct{})
+	for _, id := range sensorIDs {
+		writers.Go(func() {
+			for i := range int64(perSensor) {
+				f := frame(id, i, 1)
+				if err := b.Append(f); err != nil {
+					t.Error(err)
+				}
+				if f.Seq != uint64(i) {
+					t.Errorf("%s/%d, want %d", id, f.Seq, i)
+				}
+			}
+		})
+	}
+	others.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := b.Commit(); err != nil {
+				t.Error(err)
+			}
+			b.Stats()
+		}
+	})
+	next := map[string]uint64{}
+	r := b.Reader()
+	for n := 0; n < perSensor*len(sensorIDs); {
+		var f telemetry.Frame
+		p, err := r.Next(&f)
+		if errors.Is(err, ErrEnd) {
+			<-b.Updated()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Seq != next[f.ID] {
+			t.Fatalf("%s/%d, want %d", f.ID, f.Seq, next[f.ID])
+		}
+		next[f.ID]++
+		n++
+		if err := b.Free(p); err != nil {
+			t.Fatal(err)
 		}
 	}
-	b.StopTimer()
-	s := buf.Stats()
-	b.ReportMetric(float64(s.BytesWritten)/float64(b.N), "B-written/op")
-	b.ReportMetric(float64(s.Syncs), "syncs")
-	if err := buf.Close(); err != nil {
-		b.Fatal(err)
+	writers.Wait()
+	close(done)
+	others.Wait()
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.Stats(); s.Frames != 0 || s.Segments > 2 {
+		t.Errorf("stats %+v, want no frames in two segments at most", s)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

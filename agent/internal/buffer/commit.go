@@ -8,6 +8,9 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
+// maxPadding is what a commit may waste of a page.
+const maxPadding = pageSize / 4
+
 // Commit makes all that was appended and freed before durable, and removes the
 // segments that are done with. Appends go on meanwhile. After an error the
 // buffer goes on in a new segment as soon as the disk lets it.
@@ -86,7 +89,11 @@ func (b *Buffer) writeCommit(forced *sensor, closing bool) error {
 			return nil
 		}
 		b.enc.reset(b.tail)
-		b.enc.commit(b.freed, b.durable)
+		b.enc.commit(b.freed, b.durable, 0)
+		if padding := b.padding(); padding > 0 && !closing {
+			b.enc.reset(b.tail)
+			b.enc.commit(b.freed, b.durable, padding)
+		}
 		if err := b.write(b.o.SegmentSize); err != nil {
 			return err
 		}
@@ -100,6 +107,20 @@ func (b *Buffer) writeCommit(forced *sensor, closing bool) error {
 		return nil
 	}
 	return err
+}
+
+// padding returns how much would fill the page in which a commit with the
+// records in enc ends, if that page's rest is small, and too small for another
+// commit like this one: the medium writes whole pages, and would write this one
+// again with the next commit.
+func (b *Buffer) padding() int {
+	base := b.active().base
+	end := int64(b.tail-base) + int64(len(b.enc.buf))
+	rest := (pageSize - end%pageSize) % pageSize
+	if rest > maxPadding || rest >= end-int64(b.durable-base) || end+rest > b.o.SegmentSize {
+		return 0
+	}
+	return int(rest)
 }
 
 // nextMark returns the mark that s should have, and whether it is time to

@@ -389,8 +389,8 @@ func TestEveryCut(t *testing.T) {
 			func() error { return w.free(15) },
 			w.commit,
 			func() error { return w.appendAll(110) }, // into the third segment
-			func() error { return w.readSome(90) },
-			func() error { return w.free(90) },
+			func() error { return w.readSome(65) },
+			func() error { return w.free(65) },
 			w.commit,
 			func() error { return w.appendAll(5) },
 			w.close,

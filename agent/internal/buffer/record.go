@@ -125,10 +125,12 @@ func (e *encoder) mark(r markRecord) {
 	e.end()
 }
 
-func (e *encoder) commit(freed, durable Position) {
+// commit adds a commit record with that much padding.
+func (e *encoder) commit(freed, durable Position, padding int) {
 	e.begin(typeCommit)
 	e.uvarint(uint64(freed))
 	e.uvarint(uint64(durable))
+	e.buf = append(e.buf, make([]byte, padding)...)
 	e.end()
 }
 
@@ -257,7 +259,7 @@ func decodeMark(p []byte) (markRecord, bool) {
 func decodeCommit(p []byte) (freed, durable Position, ok bool) {
 	d := decoder{p: p}
 	freed, durable = Position(d.uvarint()), Position(d.uvarint())
-	return freed, durable, d.ok()
+	return freed, durable, !d.bad
 }
 
 func decodeBoot(p []byte) (string, bool) {

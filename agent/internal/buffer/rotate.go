@@ -156,7 +156,7 @@ type head struct {
 func (b *Buffer) encodeHead(base Position) *head {
 	h := &head{freed: b.freed, carried: len(b.carried)}
 	enc := encoder{salt: b.id.salt, base: base, buf: make([]byte, headerSize, pageSize)}
-	enc.commit(b.freed, min(b.durable, base))
+	enc.commit(b.freed, min(b.durable, base), 0)
 	for _, s := range b.order {
 		h.defs = append(h.defs, definition{s.label, s})
 		h.recorded = append(h.recorded, s.next)

@@ -1,0 +1,77 @@
+package buffer
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+var fuzzIdentity = identity{epoch: 1, salt: 2}
+
+// openFuzzed opens a folder with one segment, and uses it.
+func openFuzzed(t *testing.T, data []byte) {
+	d := newDisk()
+	d.names[identityName] = &inode{data: fuzzIdentity.encode()}
+	d.names[segmentName(0)] = &inode{data: data}
+	b, err := Open(Options{FS: d, SegmentSize: MinSegmentSize, MaxSize: 1 << 20, BootID: "1"})
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	r := b.Reader()
+	last := Position(0)
+	for {
+		var f telemetry.Frame
+		p, err := r.Next(&f)
+		if errors.Is(err, ErrEnd) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("Next: %v", err)
+		}
+		if p <= last {
+			t.Fatalf("position %d after %d", p, last)
+		}
+		last = p
+	}
+	switch err := b.Append(frame("a", 1, 1)); {
+	case errors.Is(err, ErrFrame): // its numbers are used up
+	case err != nil:
+		t.Fatalf("Append: %v", err)
+	default:
+		if err := b.Free(last); err != nil {
+			t.Fatalf("Free: %v", err)
+		}
+	}
+	b.Stats()
+	if err := b.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
+// FuzzSegment opens a segment of arbitrary bytes.
+func FuzzSegment(f *testing.F) {
+	d := store(f, 9, false, true).disk
+	f.Add(trimZeros(d.names[segmentName(0)].data))
+	f.Add([]byte{})
+	f.Fuzz(openFuzzed)
+}
+
+// FuzzRecords opens a segment of records that verify, with arbitrary types
+// and payloads: each is one byte of type, one of length, and the payload.
+func FuzzRecords(f *testing.F) {
+	f.Add([]byte("\x01\x08\x00\x00\x00\x00\x01a\x00\x00\x02\x06\x00\x00\x00\x00\x00\x00\x03\x04\x00\x01\x05\x02\x06\x02\x011\x07\x03\x01\x00\x09"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		enc := encoder{salt: fuzzIdentity.salt, buf: make([]byte, headerSize)}
+		h := header{identity: fuzzIdentity, sensors: 1, head: headerSize}
+		h.put(enc.buf)
+		for len(in) >= 2 {
+			n := min(int(in[1]), len(in)-2)
+			enc.begin(1 + recordType(in[0])%maxRecordType)
+			enc.buf = append(enc.buf, in[2:2+n]...)
+			enc.end()
+			in = in[2+n:]
+		}
+		openFuzzed(t, enc.buf)
+	})
+}
