@@ -8,18 +8,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// The Kafka topics that the bridge writes to.
-const (
-	FramesTopic     = "iot-frames"
-	DeadLetterTopic = "iot-dead-letter"
-)
+// FramesTopic is the Kafka topic of frames and declared losses.
+const FramesTopic = "iot-frames"
 
 // Topics returns the Kafka topics that the bridge writes to.
-func Topics() []string { return []string{FramesTopic, DeadLetterTopic} }
+func Topics() []string { return []string{FramesTopic, deadletter.Topic} }
 
 // Message is an MQTT message.
 type Message struct {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -279,7 +280,7 @@ func TestBadInputBecomesDeadLetters(t *testing.T) {
 			if test.letter == "" {
 				test.letter = test.payload
 			}
-			want := []record{{DeadLetterTopic, test.topic, test.letter, map[string]string{"reason": test.reason, "topic": test.topic, "device": test.device}, now}}
+			want := []record{{deadletter.Topic, test.topic, test.letter, map[string]string{"reason": test.reason, "topic": test.topic, "device": test.device}, now}}
 			if len(test.letter) < len(test.payload) {
 				want[0].Headers["original_length"] = fmt.Sprint(len(test.payload))
 			}

@@ -8,44 +8,33 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-const (
-	// maxLetter is how much of an original a dead letter keeps.
-	maxLetter = 64 << 10
+// maxRejected is how much is kept of what Kafka would not take, so that its dead
+// letter does not meet the same end.
+const maxRejected = 1 << 10
 
-	// maxRejected is how much it keeps of what Kafka would not take, so that
-	// the letter does not meet the same end.
-	maxRejected = 1 << 10
-)
-
-// letter returns the dead letter of original, cut to limit bytes.
-func letter(original []byte, limit int, now int64, reason, detail, topic, device string) kafka.Record {
-	r := kafka.Record{
-		Key:   []byte(topic),
-		Value: original,
-		Headers: []kafka.Header{
-			{Key: headerReason, Value: []byte(reason)},
-			{Key: headerDetail, Value: []byte(detail)},
-			{Key: headerTopic, Value: []byte(topic)},
-			{Key: headerDevice, Value: []byte(device)},
-		},
-		Time: now,
-	}
-	return cut(r, limit)
+// letter adds a dead letter to the message's batch.
+func (in *intake) letter(original []byte, reason, detail string) {
+	in.options.Metrics.deadLetters.WithLabelValues(reason).Inc()
+	deadletter.Append(&in.out.records, deadletter.Letter{
+		Topic: in.topic, Device: in.device, Reason: reason, Detail: detail, Key: []byte(in.topic), Payload: original, Time: in.now,
+	})
 }
 
-// cut cuts the value of a dead letter and tells how long it was, once.
-func cut(r kafka.Record, limit int) kafka.Record {
-	if len(r.Value) <= limit {
+// cut cuts the value of a dead letter to maxRejected and tells how long it was,
+// if it does not already.
+func cut(r kafka.Record) kafka.Record {
+	if len(r.Value) <= maxRejected {
 		return r
 	}
 	if header(r, headerOriginal) == "" {
 		r.Headers = append(r.Headers, kafka.Header{Key: headerOriginal, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})
 	}
-	r.Value = r.Value[:limit]
+	r.Value = r.Value[:maxRejected]
 	return r
 }
 
@@ -69,21 +58,28 @@ const (
 // not fit for their purpose; as there is then nowhere left to put anything, it
 // is tried until ctx ends.
 func (b *Bridge) redirect(ctx context.Context, of *kafka.Batch, rejected *kafka.RejectedError) error {
-	var letters batch
+	var whole batch
 	for _, i := range rejected.Records {
-		topic, r := of.Record(i)
-		if topic == DeadLetterTopic {
-			letters.records.Append(DeadLetterTopic, cut(r, maxRejected))
-			continue
+		if topic, r := of.Record(i); topic == deadletter.Topic {
+			whole.records.Append(topic, r)
+		} else {
+			b.reject(&whole, r, rejected.Err)
 		}
-		b.reject(&letters, r, rejected.Err)
+	}
+	var letters kafka.Batch
+	for i := range whole.records.Len() {
+		topic, r := whole.records.Record(i)
+		if topic == deadletter.Topic {
+			r = cut(r)
+		}
+		letters.Append(topic, r)
 	}
 	pause := &backoff.ExponentialBackOff{
 		InitialInterval: redirectPauseMin, MaxInterval: redirectPauseMax,
 		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
 	}
 	for said := false; ; said = true {
-		err := b.options.Producer.Produce(ctx, &letters.records)
+		err := b.options.Producer.Produce(ctx, &letters)
 		var again *kafka.RejectedError
 		if !errors.As(err, &again) {
 			return err
@@ -110,8 +106,7 @@ func (b *Bridge) reject(out *batch, r kafka.Record, cause error) {
 	if device != "" {
 		in.topic = telemetry.Topic(device, telemetry.Frames)
 	}
-	b.options.Metrics.deadLetters.WithLabelValues(reasonRejected).Inc()
-	out.records.Append(DeadLetterTopic, letter(r.Value, maxRejected, r.Time, reasonRejected, cause.Error(), in.topic, device))
+	in.letter(r.Value, reasonRejected, cause.Error())
 	var f telemetry.Frame
 	if err := in.decoder.Decode(r.Value, &f); err == nil {
 		in.declare(&f, reasonRejected)

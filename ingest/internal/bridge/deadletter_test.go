@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -41,7 +42,7 @@ func TestDeadLettersRejected(t *testing.T) {
 		<-time.After(time.Minute)
 		synctest.Wait()
 		letter := func(topic, device, reason, detail, value string) record {
-			return record{DeadLetterTopic, topic, value, map[string]string{"topic": topic, "device": device, "reason": reason, "detail": detail}, now}
+			return record{deadletter.Topic, topic, value, map[string]string{"topic": topic, "device": device, "reason": reason, "detail": detail}, now}
 		}
 		cut := letter(deviceTopic, "greenhouse-7", "not_json", out.records[2].Headers["detail"], long[:1024])
 		cut.Headers["original_length"] = "3001"

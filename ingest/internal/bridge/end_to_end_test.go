@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
@@ -118,7 +119,7 @@ func receipted(t *testing.T, messages []mqtttest.Message) map[string]bool {
 }
 
 func TestBadInputThroughTheRealProtocols(t *testing.T) {
-	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, DeadLetterTopic))
+	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, deadletter.Topic))
 	broker := mqtttest.Start(t, mqtttest.Options{})
 	r := startBridge(t, broker, cluster.ListenAddrs()...)
 	reasons := map[string]float64{}
@@ -141,7 +142,7 @@ func TestBadInputThroughTheRealProtocols(t *testing.T) {
 			testutil.ToFloat64(r.metrics.unacknowledged) == 0
 	})
 	var got []string
-	for _, letter := range kafkatest.Records(t, cluster, DeadLetterTopic) {
+	for _, letter := range kafkatest.Records(t, cluster, deadletter.Topic) {
 		got = append(got, letter.Headers["reason"]+" "+letter.Headers["topic"]+" "+letter.Value)
 	}
 	slices.Sort(want)
@@ -169,7 +170,7 @@ func TestBadInputThroughTheRealProtocols(t *testing.T) {
 // The reference system's sensors publish retained; the frame must arrive byte
 // for byte, whenever the bridge comes.
 func TestRetainedSeedFrame(t *testing.T) {
-	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, DeadLetterTopic))
+	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, deadletter.Topic))
 	broker := mqtttest.Start(t, mqtttest.Options{})
 	if err := broker.Publish(telemetry.SeedTopic, []byte(seedFrame), true, 1); err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func TestKafkaComesLater(t *testing.T) {
 	if n := len(receipts.All()); n != 0 {
 		t.Errorf("%d receipts without Kafka", n)
 	}
-	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(6, FramesTopic), kfake.SeedTopics(1, DeadLetterTopic))
+	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.Ports(port), kfake.SeedTopics(6, FramesTopic), kfake.SeedTopics(1, deadletter.Topic))
 	mqtttest.WaitFor(t, "all is receipted", func() bool { return maps.Equal(receipted(t, receipts.All()), sent) })
 	r.stop()
 	checkStored(t, cluster, sent, receipts.All())
@@ -261,7 +262,7 @@ func TestKafkaComesLater(t *testing.T) {
 // while frames come. The MQTT connection stays, so that nothing need be sent
 // again: all must arrive all the same.
 func TestKafkaFailsInMidStream(t *testing.T) {
-	cluster := kafkatest.Start(t, kfake.NumBrokers(3), kfake.SeedTopics(6, FramesTopic), kfake.SeedTopics(1, DeadLetterTopic))
+	cluster := kafkatest.Start(t, kfake.NumBrokers(3), kfake.SeedTopics(6, FramesTopic), kfake.SeedTopics(1, deadletter.Topic))
 	broker := mqtttest.Start(t, mqtttest.Options{})
 	receipts := broker.Received(t, "telltale/v1/+/receipts")
 	r := startBridge(t, broker, cluster.ListenAddrs()...)
@@ -297,7 +298,7 @@ func TestKafkaFailsInMidStream(t *testing.T) {
 // The bridge dies and another takes its place; the seed clients do not send
 // again, so the broker must have kept what was not acknowledged.
 func TestSeedFramesOutliveTheBridge(t *testing.T) {
-	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, DeadLetterTopic))
+	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(3, FramesTopic), kfake.SeedTopics(1, deadletter.Topic))
 	broker := mqtttest.Start(t, mqtttest.Options{})
 	want := map[string]bool{}
 	sendSeed := func(n int) {

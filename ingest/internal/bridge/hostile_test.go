@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -41,7 +42,7 @@ func seedProof(value string) string   { return "seed " + value }
 
 func (k *hostileKafka) write(r record) {
 	k.records = append(k.records, r)
-	if r.Topic == DeadLetterTopic {
+	if r.Topic == deadletter.Topic {
 		k.has[letterProof(r.Value)] = true
 		return
 	}

@@ -19,12 +19,9 @@ const (
 	reasonRejected   = "rejected_by_kafka" // Kafka answered that it will never take the record
 )
 
-// The names of the headers, see README.md.
+// Headers, see README.md; the others of a dead letter are package deadletter's.
 const (
 	headerDevice   = "device"
-	headerReason   = "reason"
-	headerDetail   = "detail"
-	headerTopic    = "topic"
 	headerOriginal = "original_length"
 )
 
@@ -62,16 +59,16 @@ func (in *intake) add(out *batch, m Message) {
 	out.acks = append(out.acks, m.Ack)
 	m.Ack = nil
 	if err := in.route(m.Topic); err != nil {
-		in.deadLetter(m.Payload, reasonBadTopic, err.Error())
+		in.letter(m.Payload, reasonBadTopic, err.Error())
 		return
 	}
 	if int64(len(m.Payload)) > in.options.MaxPayload {
-		in.deadLetter(m.Payload, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(m.Payload), in.options.MaxPayload))
+		in.letter(m.Payload, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(m.Payload), in.options.MaxPayload))
 		return
 	}
 	if err := in.decoder.Each(m.Payload, in.each); err != nil {
 		reason, detail := explain(err)
-		in.deadLetter(m.Payload, reason, detail)
+		in.letter(m.Payload, reason, detail)
 	}
 }
 
@@ -97,7 +94,7 @@ func (in *intake) route(topic string) error {
 func (in *intake) frame(raw []byte, f *telemetry.Frame, err error) {
 	in.options.Metrics.frames.Inc()
 	if reason, detail := in.check(f, err); reason != "" {
-		in.deadLetter(raw, reason, detail)
+		in.letter(raw, reason, detail)
 		in.declare(f, reason)
 		return
 	}
@@ -165,10 +162,4 @@ func (in *intake) write(f *telemetry.Frame, value []byte) {
 	case f.Sequenced:
 		in.out.receipts.of(in.device).Add(f.ID, f.Epoch, telemetry.SeqRange{First: f.Seq, Last: f.Seq})
 	}
-}
-
-// deadLetter adds original with the reason why it was refused.
-func (in *intake) deadLetter(original []byte, reason, detail string) {
-	in.options.Metrics.deadLetters.WithLabelValues(reason).Inc()
-	in.out.records.Append(DeadLetterTopic, letter(original, maxLetter, in.now, reason, detail, in.topic, in.device))
 }
