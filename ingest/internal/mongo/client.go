@@ -104,12 +104,12 @@ func (c *Client) EnsureIndexes(ctx context.Context) error {
 		}},
 		{places, []bson.D{{{Key: "place_id", Value: 1}, {Key: "start_agg", Value: 1}}}},
 	} {
-		models := make([]driver.IndexModel, 0, len(collection.keys))
+		// One command each: FerretDB v1 panics on several of which some are there.
 		for _, keys := range collection.keys {
-			models = append(models, driver.IndexModel{Keys: keys})
-		}
-		if _, err := c.database.Collection(collection.name).Indexes().CreateMany(ctx, models); err != nil && !c.unsupported(err, collection.name) {
-			return fmt.Errorf("mongo: indexes of %s: %w", collection.name, err)
+			_, err := c.database.Collection(collection.name).Indexes().CreateOne(ctx, driver.IndexModel{Keys: keys})
+			if err != nil && !c.unsupported(err, collection.name) {
+				return fmt.Errorf("mongo: indexes of %s: %w", collection.name, err)
+			}
 		}
 	}
 	return c.ensureTTL(ctx)

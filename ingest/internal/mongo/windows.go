@@ -1,12 +1,15 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // How much one query asks for.
@@ -30,8 +33,17 @@ func (c *Client) PutPlaces(ctx context.Context, documents []*window.Document) ([
 
 func (c *Client) putWindows(ctx context.Context, collection string, documents []*window.Document) ([]error, error) {
 	answers := make([]error, len(documents))
+	order := make([]int, len(documents))
+	for i := range order {
+		order[i] = i
+	}
+	// The first revisions go together, and so do the others.
+	slices.SortStableFunc(order, func(i, j int) int {
+		return cmp.Compare(min(documents[i].Revision, 2), min(documents[j].Revision, 2))
+	})
 	writes, index := make([]write, 0, len(documents)), make([]int, 0, len(documents))
-	for i, d := range documents {
+	for _, i := range order {
+		d := documents[i]
 		document := make(bson.D, 0, len(d.Fields)+1)
 		document = append(document, bson.E{Key: "_id", Value: d.ID})
 		for _, f := range d.Fields {
@@ -69,14 +81,15 @@ func (c *Client) SensorsAt(ctx context.Context, place string, i window.Interval)
 	})
 }
 
-// PutLosses keeps declarations; those that are there already are not changed.
+// PutLosses keeps declarations. One of a range that is there already is not
+// changed: an agent declares a range once, with one reason.
 func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) error {
 	writes, index := make([]write, 0, len(declared)), make([]int, 0, len(declared))
 	answers := make([]error, len(declared))
 	for i, d := range declared {
 		// The reason is part of the identity: what explains a gap must not
 		// depend on which of two declarations of one range came first.
-		id := fmt.Sprintf("%s/%d/%d-%d/%s", d.Sensor, d.Epoch, d.Seqs.First, d.Seqs.Last, d.Reason)
+		id := telemetry.FrameID(&telemetry.Frame{ID: d.Sensor, Epoch: d.Epoch, Lost: d.Loss})
 		w, err := newWrite(id, 0, bson.D{
 			{Key: "_id", Value: id}, {Key: "id", Value: d.Sensor}, {Key: "epoch", Value: int64(d.Epoch)},
 			{Key: "first", Value: int64(d.Seqs.First)}, {Key: "last", Value: int64(d.Seqs.Last)}, {Key: "reason", Value: d.Reason},
@@ -133,16 +146,29 @@ func (c *Client) Losses(ctx context.Context, spans []window.Declared) ([]window.
 func (c *Client) SensorsSpanning(ctx context.Context, declared []window.Declared) ([]window.State, error) {
 	alternatives := make(bson.A, 0, len(declared))
 	for _, d := range declared {
+		// Not $elemMatch, which FerretDB v1 has not: where a window has several
+		// epochs this finds too many.
 		alternatives = append(alternatives, bson.D{
 			{Key: "sensor_id", Value: d.Sensor},
-			{Key: "coverage", Value: bson.D{{Key: "$elemMatch", Value: bson.D{
-				{Key: "epoch", Value: int64(d.Epoch)},
-				{Key: "first", Value: bson.D{{Key: "$lt", Value: int64(d.Seqs.Last)}}},
-				{Key: "last", Value: bson.D{{Key: "$gt", Value: int64(d.Seqs.First)}}},
-			}}}},
+			{Key: "coverage.epoch", Value: int64(d.Epoch)},
+			{Key: "coverage.first", Value: bson.D{{Key: "$lt", Value: int64(d.Seqs.Last)}}},
+			{Key: "coverage.last", Value: bson.D{{Key: "$gt", Value: int64(d.Seqs.First)}}},
 		})
 	}
-	return anyOf[window.State](ctx, c, sensors, alternatives)
+	found, err := anyOf[window.State](ctx, c, sensors, alternatives)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(found, func(s window.State) bool {
+		return !slices.ContainsFunc(declared, func(d window.Declared) bool { return spans(&s, d) })
+	}), nil
+}
+
+// spans reports whether a window has frames on both sides of some of the loss.
+func spans(s *window.State, d window.Declared) bool {
+	return s.Sensor == d.Sensor && slices.ContainsFunc(s.Coverage, func(c window.CoverageState) bool {
+		return c.Epoch != nil && uint64(*c.Epoch) == d.Epoch && uint64(c.First) < d.Seqs.Last && d.Seqs.First < uint64(c.Last)
+	})
 }
 
 func byID[T any](ctx context.Context, c *Client, collection string, ids []string) ([]T, error) {

@@ -12,8 +12,9 @@ import (
 
 const (
 	// maxReplacements bounds the replacements in one command: FerretDB v1 waits
-	// for ever on 100 or more that match existing documents.
-	maxReplacements = 90
+	// for ever on 100 or more that match existing documents, and reads the whole
+	// collection for each.
+	maxReplacements = 20
 
 	// maxInserts bounds the inserts in one command.
 	maxInserts = 1000
@@ -73,15 +74,15 @@ func (c *Client) put(ctx context.Context, collection string, writes []write, ind
 	return nil
 }
 
-// chunk returns how many of writes go in one command.
+// chunk returns how many of writes go in one command, all of one kind.
 func chunk(writes []write) int {
-	replacements, size := 0, 0
+	most, size := maxInserts, 0
+	if writes[0].below > 0 {
+		most = maxReplacements
+	}
 	for i := range writes {
 		size += len(writes[i].document)
-		if writes[i].below > 0 {
-			replacements++
-		}
-		if i > 0 && (size > maxBatch || replacements > maxReplacements || i == maxInserts) {
+		if i > 0 && (i == most || size > maxBatch || (writes[i].below > 0) != (writes[0].below > 0)) {
 			return i
 		}
 	}
@@ -100,6 +101,17 @@ func (c *Client) putChunk(ctx context.Context, collection string, writes []write
 		return nil
 	case !errors.As(err, &failed) || failed.WriteConcernError != nil:
 		return fmt.Errorf("mongo: %s: %w", collection, err)
+	case len(writes) > 1 && writes[0].below > 0:
+		// FerretDB v1 neither says which replacement failed nor does those
+		// after it. Alone, each has an answer of its own; one that was done
+		// before meets itself, which its sender takes for the conflict that it
+		// can tell from the stored document.
+		for i := range writes {
+			if err := c.putChunk(ctx, collection, writes[i:i+1], index[i:i+1], answers, there); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	for _, e := range failed.WriteErrors {
 		switch {
