@@ -54,7 +54,7 @@ func leaked() string {
 }
 
 // now is the time of receipt in the tests.
-const now = 1763870400123
+const now int64 = 1763870400123
 
 func fixedNow() time.Time { return time.UnixMilli(now) }
 

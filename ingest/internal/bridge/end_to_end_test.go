@@ -198,7 +198,7 @@ func flood(t *testing.T, broker *mqtttest.Broker, devices, each int) map[string]
 			device := fmt.Sprintf("device-%d", d)
 			var frames []string
 			for i := range batch {
-				frames = append(frames, fmt.Sprintf(`{"id":%q,"timestamp":%d,"epoch":7,"seq":%d}`, device, now+seq+i, seq+i))
+				frames = append(frames, fmt.Sprintf(`{"id":%q,"timestamp":%d,"epoch":7,"seq":%d}`, device, now+int64(seq+i), seq+i))
 				sent[fmt.Sprintf("%s/7/%d", device, seq+i)] = true
 			}
 			payload := frames[0]
@@ -303,7 +303,7 @@ func TestSeedFramesOutliveTheBridge(t *testing.T) {
 	want := map[string]bool{}
 	sendSeed := func(n int) {
 		for range n {
-			payload := fmt.Sprintf(`{"id":"s%d","timestamp":%d}`, len(want)%5, now+len(want))
+			payload := fmt.Sprintf(`{"id":"s%d","timestamp":%d}`, len(want)%5, now+int64(len(want)))
 			want[payload] = true
 			send(t, broker, telemetry.SeedTopic, payload)
 		}

@@ -122,7 +122,7 @@ func drawMessages(t *rapid.T) []sentMessage {
 			m.proofs = [][]string{{letterProof(string(m.Payload))}}
 		case "seed":
 			m.Topic = telemetry.SeedTopic
-			m.Payload = fmt.Appendf(nil, `{"id":"s","timestamp":%d}`, now+len(messages))
+			m.Payload = fmt.Appendf(nil, `{"id":"s","timestamp":%d}`, now+int64(len(messages)))
 			m.proofs = [][]string{{seedProof(string(m.Payload)), letterProof(string(m.Payload))}}
 		case "empty":
 			m.Payload = []byte("[]")
