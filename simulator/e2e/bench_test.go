@@ -46,7 +46,7 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 	startServers(b, "mosquitto", "kafka")
 	ingest := start(b, "telltale-ingest", "run", "--roles", "[bridge]",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "12", "--metrics-listen", metricsAddr)
-	eventually(b, 30*time.Second, "ingest is ready", ready)
+	within(b, 30*time.Second, "ingest is ready", ready)
 	packets := frames(b, messages, batch, 500)
 	size := len(packets[0])
 	load, err := dialPublisher(b.Context(), mqttAddr, "bench")
@@ -58,7 +58,7 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 	if err := load.send(b.Context(), packets[:1], 0); err != nil {
 		b.Fatal(err)
 	}
-	eventually(b, 30*time.Second, "the first frame in Kafka", func() bool { return kafkaRecords(b) == batch })
+	within(b, 30*time.Second, "the first frame in Kafka", func() bool { return kafkaRecords(b) == batch })
 
 	total := messages * batch
 	offered := time.Duration(0)
@@ -76,10 +76,10 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 		publish()
 		begin = time.Now()
 		ingest.signal(syscall.SIGCONT)
-		eventually(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+		within(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
 	} else {
 		publish()
-		eventually(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+		within(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
 	}
 	elapsed := time.Since(begin)
 	after := ingest.usage()
@@ -137,7 +137,7 @@ func BenchmarkAgent(b *testing.B) {
 		startServers(b, "mosquitto", "kafka")
 		start(b, "telltale-ingest", "run", "--roles", "[bridge]",
 			"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--metrics-listen", metricsAddr)
-		eventually(b, 30*time.Second, "ingest is ready", ready)
+		within(b, 30*time.Second, "ingest is ready", ready)
 
 		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "emulated-agent"), "./testdata/emulated-agent")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -156,10 +156,10 @@ sensors:
 			b.Fatal(err)
 		}
 		agent := start(b, "emulated-agent", config)
-		eventually(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
+		within(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
 		before, records := agent.usage(), kafkaRecords(b)
 		begin := time.Now()
-		eventually(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
+		within(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
 		elapsed := time.Since(begin)
 		after := agent.usage()
 		b.ReportMetric(100*(after.cpu-before.cpu).Seconds()/elapsed.Seconds(), "%core")

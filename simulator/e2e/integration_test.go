@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -53,7 +52,7 @@ func TestRealServers(t *testing.T) {
 	progress := func(readings int) {
 		t.Helper()
 		sampled, stored := lines(t, journal)+readings, documents(t)+readings
-		eventually(t, 60*time.Second, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
+		within(t, 60*time.Second, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
 			return lines(t, journal) >= sampled && documents(t) >= stored
 		})
 	}
@@ -63,12 +62,12 @@ func TestRealServers(t *testing.T) {
 	for i, frame := range seedFrames {
 		publish(t, frame, i%2 == 0)
 	}
-	eventually(t, 30*time.Second, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
+	within(t, 30*time.Second, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
 		return holdsSeedFrames(t)
 	})
 
 	t.Log("Prometheus scrapes the latest readings")
-	eventually(t, 30*time.Second, "a value of every device in Prometheus", func() bool {
+	within(t, 30*time.Second, "a value of every device in Prometheus", func() bool {
 		return len(query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`)) == devices
 	})
 	checkValues(t, journal, query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`))
@@ -146,8 +145,8 @@ func holdsSeedFrames(t *testing.T) bool {
 		return false
 	}
 	values := make(map[string]bool)
-	for _, value := range kafkaValues(t, "iot-frames") {
-		values[string(value)] = true
+	for _, record := range readTopic(t, kafkaAddr, "iot-frames") {
+		values[string(record.Value)] = true
 	}
 	inMongo := make(map[verify.Key]telemetry.Frame)
 	for i := range stored.Frames {
@@ -166,43 +165,6 @@ func holdsSeedFrames(t *testing.T) bool {
 		}
 	}
 	return true
-}
-
-// kafkaValues returns all values of a topic.
-func kafkaValues(t *testing.T, topic string) [][]byte {
-	t.Helper()
-	conn, err := kafka.DialContext(t.Context(), "tcp", kafkaAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	partitions, err := conn.ReadPartitions(topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var values [][]byte
-	for _, p := range partitions {
-		leader, err := kafka.DialLeader(t.Context(), "tcp", kafkaAddr, topic, p.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, end, err := leader.ReadOffsets()
-		leader.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		reader := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{kafkaAddr}, Topic: topic, Partition: p.ID, MaxWait: 100 * time.Millisecond})
-		for offset := first; offset < end; {
-			record, err := reader.ReadMessage(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			offset = record.Offset + 1
-			values = append(values, record.Value)
-		}
-		reader.Close()
-	}
-	return values
 }
 
 // lines returns how many readings the journal has.

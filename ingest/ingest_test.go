@@ -1,0 +1,198 @@
+package ingest_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/telltale-iot/telltale/ingest"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+	"github.com/telltale-iot/telltale/simulator/lab"
+	"github.com/telltale-iot/telltale/simulator/ledger"
+)
+
+// freeAddr returns an address on which nothing listens now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func parse(t *testing.T, mqtt, kafka, mongo string) ingest.Config {
+	t.Helper()
+	config, err := ingest.ParseConfig("ingest.yaml", fmt.Appendf(nil, `
+mqtt: {url: "tcp://%s"}
+kafka: {brokers: ["%s"], partitions: 2}
+mongo: {uri: "mongodb://%s", frames_ttl: 0s}
+metrics: {listen: "127.0.0.1:0"}
+`, mqtt, kafka, mongo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// run runs ingest until the test ends.
+func run(t *testing.T, config ingest.Config) *ingest.Ingest {
+	t.Helper()
+	i, err := ingest.New(ingest.Options{Config: config, Registry: prometheus.NewRegistry(), Version: "test",
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- i.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Run returned %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("Run does not return")
+		}
+	})
+	return i
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func within(t *testing.T, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within %s: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// TestServersThatComeLate starts ingest with no server there at all: it lives,
+// says by /readyz what it waits for, and works as soon as they come.
+func TestServersThatComeLate(t *testing.T) {
+	mqttAddr, kafkaAddr, mongoAddr := freeAddr(t), freeAddr(t), freeAddr(t)
+	i := run(t, parse(t, mqttAddr, kafkaAddr, mongoAddr))
+	base := "http://" + i.MetricsAddr()
+
+	within(t, 10*time.Second, "the process lives and is not ready", func() bool {
+		alive, _ := get(t, base+"/healthz")
+		status, body := get(t, base+"/readyz")
+		for _, want := range []string{
+			"topics: Kafka has not been reached", "bridge, subscription frames: not connected to the MQTT broker",
+			"bridge, subscription seed: not connected", "bridge, receipts: not connected", "sink: mongo",
+		} {
+			if !strings.Contains(body, want) {
+				t.Fatalf("/readyz does not say %q:\n%s", want, body)
+			}
+		}
+		return alive == http.StatusOK && status == http.StatusServiceUnavailable
+	})
+
+	discard := slog.New(slog.DiscardHandler)
+	mongo, err := lab.StartMongo(mongoAddr, t.TempDir(), discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mongo.Close() })
+	kafka, err := lab.StartKafka(kafkaAddr, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kafka.Close() })
+	mqtt, err := lab.StartMQTT(mqttAddr, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mqtt.Close() })
+	within(t, 60*time.Second, "all roles are ready", func() bool {
+		status, _ := get(t, base+"/readyz")
+		return status == http.StatusOK
+	})
+
+	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + mqttAddr).SetClientID("device"))
+	if token := client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		t.Fatalf("connect: %v", token.Error())
+	}
+	defer client.Disconnect(0)
+	receipts := make(chan string, 10)
+	client.Subscribe(telemetry.Topic("device", telemetry.Receipts), 0, func(_ paho.Client, m paho.Message) { receipts <- string(m.Payload()) }).Wait()
+	client.Publish(telemetry.Topic("device", telemetry.Frames), 1, false,
+		fmt.Sprintf(`{"id":"device","place_id":"p","timestamp":%d,"epoch":9,"seq":0,"payload":{"temperature":21.5}}`, time.Now().UnixMilli()))
+	select {
+	case got := <-receipts:
+		if want := `{"frames":[{"id":"device","epoch":9,"seq":[[0,0]]}]}`; got != want {
+			t.Errorf("the receipt is %s, want %s", got, want)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("no receipt")
+	}
+	follower, err := ledger.New(ledger.Options{Brokers: []string{kafkaAddr}, MongoURI: mongo.URI(), Database: "iot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, 30*time.Second, "the frame in MongoDB", func() bool {
+		count, _, err := follower.Stored(t.Context())
+		return err == nil && count == 1
+	})
+}
+
+// TestMistakesEndNew shows what is an error at once, not waited for.
+func TestMistakesEndNew(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	tests := []struct {
+		name  string
+		spoil func(*ingest.Options)
+		want  string
+	}{
+		{"no registry", func(o *ingest.Options) { o.Registry = nil }, "Registry"},
+		{"metrics' address taken", func(o *ingest.Options) { o.Config.Metrics.Listen = taken.Addr().String() }, "metrics.listen: listen tcp " + taken.Addr().String()},
+		{"no CA file", func(o *ingest.Options) {
+			o.Config.MQTT.URL = "tls://localhost:8883"
+			o.Config.MQTT.TLS.CAFile = "/nonexistent/ca.pem"
+		}, "bridge: certificate authorities: open /nonexistent/ca.pem"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o := ingest.Options{Config: parse(t, "127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1"), Registry: prometheus.NewRegistry()}
+			test.spoil(&o)
+			if _, err := ingest.New(o); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("New returned %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
