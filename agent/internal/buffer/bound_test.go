@@ -238,13 +238,14 @@ func TestDropsDoNotPileUp(t *testing.T) {
 		mustAppend(t, b, frame("a", i, 1))
 	}
 	var losses []telemetry.Frame
+	held := b.Stats().Frames
 	frames := 0
 	for _, f := range drain(t, b.Reader()) {
 		if f.IsLoss() {
 			losses = append(losses, f)
 			continue
 		}
-		if want := uint64(n - int(b.Stats().Frames) + frames); f.Seq != want {
+		if want := n - held + uint64(frames); f.Seq != want {
 			t.Fatalf("seq %d, want %d", f.Seq, want)
 		}
 		frames++

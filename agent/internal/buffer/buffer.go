@@ -130,8 +130,9 @@ type Buffer struct {
 	updated chan struct{}
 
 	// slow serialises what waits for the medium: commit, rotation, dropping.
-	// It is taken before mu; what it guards is noted below.
-	slow sync.Mutex
+	// It is taken before mu.
+	slow  sync.Mutex
+	doubt error // of a segment left behind uncommitted; slow guards it
 
 	// mu guards all that follows and is never held while the medium is
 	// waited for, but for writes to the page cache.
@@ -249,7 +250,7 @@ func (b *Buffer) Close() error {
 	}
 	b.closed = true
 	b.mu.Unlock()
-	err := b.commit(nil, true)
+	err := b.commitSomewhere(true)
 	err = errors.Join(err, b.file.Close(), b.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close buffer: %w", err)

@@ -12,26 +12,43 @@ import (
 const maxPadding = pageSize / 4
 
 // Commit makes all that was appended and freed before durable, and removes the
-// segments that are done with. Appends go on meanwhile. After an error the
-// buffer goes on in a new segment as soon as the disk lets it.
+// segments that are done with. Appends go on meanwhile. After an error, what
+// was appended since the last commit is in doubt, and is declared lost if the
+// next power cut takes it; the buffer goes on in a new segment as soon as the
+// disk lets it.
 func (b *Buffer) Commit() error {
 	b.slow.Lock()
 	defer b.slow.Unlock()
 	b.mu.Lock()
-	closed, renew, active := b.closed, b.frozen && !b.full, b.active().base
+	closed := b.closed
 	b.mu.Unlock()
 	if closed {
 		return ErrClosed
 	}
-	if renew {
-		if err := b.rotateFrom(active); err != nil {
-			return fmt.Errorf("commit buffer: %w", err)
-		}
-	}
-	if err := b.commit(nil, false); err != nil {
+	if err := b.commitSomewhere(false); err != nil {
 		return fmt.Errorf("commit buffer: %w", err)
 	}
 	return nil
+}
+
+// commitSomewhere commits, in a new segment if the active one takes no more.
+// slow is held.
+func (b *Buffer) commitSomewhere(closing bool) error {
+	b.mu.Lock()
+	active := b.active().base
+	need := Position(128 + 64*len(b.order))
+	renew := !b.full && (b.frozen || b.tail-active+need > Position(b.o.SegmentSize))
+	b.mu.Unlock()
+	var err error
+	if renew {
+		err = b.rotateFrom(active)
+	}
+	if err == nil {
+		err = b.commit(nil, closing)
+	}
+	err = errors.Join(b.doubt, err)
+	b.doubt = nil
+	return err
 }
 
 // commit writes marks, losses and a commit record, or a close record, and
@@ -69,7 +86,8 @@ func (b *Buffer) commit(forced *sensor, closing bool) error {
 }
 
 // writeCommit writes what a commit makes durable beside the frames. That there
-// is no room for it is no error: the next segment's head says the same.
+// is no room for it, in a full buffer, is no error: the next segment's head says
+// the same.
 func (b *Buffer) writeCommit(forced *sensor, closing bool) error {
 	err := func() error {
 		for _, s := range b.order {
@@ -117,7 +135,7 @@ func (b *Buffer) padding() int {
 	base := b.active().base
 	end := int64(b.tail-base) + int64(len(b.enc.buf))
 	rest := (pageSize - end%pageSize) % pageSize
-	if rest > maxPadding || rest >= end-int64(b.durable-base) || end+rest > b.o.SegmentSize {
+	if rest > maxPadding || rest >= end-int64(b.durable-base) || end+rest > b.frameLimit() {
 		return 0
 	}
 	return int(rest)
@@ -189,6 +207,7 @@ func (b *Buffer) removeFreed() error {
 	}
 	gone := b.segs[:n:n]
 	b.segs = b.segs[n:]
+	oldest := b.segs[0]
 	b.mu.Unlock()
 	if n == 0 {
 		return nil
@@ -201,7 +220,7 @@ func (b *Buffer) removeFreed() error {
 			return err
 		}
 	}
-	floors := b.readFloors(b.segs[0])
+	floors := b.readFloors(oldest)
 	b.mu.Lock()
 	b.full = b.full && !b.hasRoom()
 	for id, next := range floors {

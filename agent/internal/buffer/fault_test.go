@@ -63,6 +63,9 @@ func TestDiskErrors(t *testing.T) {
 			appendSome(100)
 			d.fault = nil
 			appendSome(100)
+			if err := b.Commit(); err != nil && !errors.Is(err, tt.want) { // of what was left behind
+				t.Fatalf("Commit: %v, want %v", err, tt.want)
+			}
 			if err := b.Commit(); err != nil {
 				t.Fatalf("Commit on a healthy disk: %v", err)
 			}
@@ -108,7 +111,7 @@ func TestDiskErrors(t *testing.T) {
 // machine had handed out by then is never handed out again.
 func TestNoNumberAboveTheDurableMark(t *testing.T) {
 	d := newDisk()
-	o := Options{FS: d, ReserveAhead: 8, BootID: "1"}
+	o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 8, BootID: "1"}
 	b := mustOpen(t, o)
 	mustAppend(t, b, frame("a", 1, 1))
 	d.fault = func(op, _ string) error {
@@ -137,7 +140,7 @@ func TestNoNumberAboveTheDurableMark(t *testing.T) {
 // TestReadErrors has reads fail for a while: that loses nothing.
 func TestReadErrors(t *testing.T) {
 	d := newDisk()
-	b := mustOpen(t, Options{FS: d, BootID: "1"})
+	b := mustOpen(t, Options{FS: d, SegmentSize: MinSegmentSize, BootID: "1"})
 	want := []telemetry.Frame{mustAppend(t, b, frame("a", 1, 1)), mustAppend(t, b, frame("a", 2, 1))}
 	r := b.Reader()
 	d.fault = func(op, _ string) error {

@@ -55,7 +55,7 @@ func TestWhatACrashDeclares(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDisk()
-			o := Options{FS: d, ReserveAhead: ahead, BootID: "1"}
+			o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: ahead, BootID: "1"}
 			b := mustOpen(t, o)
 			var want []telemetry.Frame
 			for i := range int64(10) {
@@ -170,7 +170,7 @@ func TestOptions(t *testing.T) {
 // TestFramesRefused lists frames that no buffer takes. They use up no number.
 func TestFramesRefused(t *testing.T) {
 	long := string(make([]byte, maxString))
-	b := mustOpen(t, Options{FS: newDisk()})
+	b := mustOpen(t, Options{FS: newDisk(), SegmentSize: MinSegmentSize})
 	for _, tt := range []struct {
 		name string
 		f    telemetry.Frame

@@ -27,12 +27,8 @@ const (
 
 var reasonNames = [...]string{"", PowerCut, Corrupt, BufferFull, DiskError}
 
-func (r reason) String() string {
-	if int(r) < len(reasonNames) {
-		return reasonNames[r]
-	}
-	return "unknown"
-}
+func (r reason) known() bool    { return int(r) < len(reasonNames) }
+func (r reason) String() string { return reasonNames[r] }
 
 const (
 	maxString = 1024 // bytes of an id, a name or a place
@@ -247,13 +243,13 @@ func decodeLoss(p []byte) (lossRecord, bool) {
 	r.seqs.First = d.seq()
 	n := d.seq()
 	r.seqs.Last = r.seqs.First + n
-	return r, d.ok() && r.reason != reasonNone && r.seqs.Last <= telemetry.MaxSeq
+	return r, d.ok() && r.reason != reasonNone && r.reason.known() && r.seqs.Last <= telemetry.MaxSeq
 }
 
 func decodeMark(p []byte) (markRecord, bool) {
 	d := decoder{p: p}
 	r := markRecord{index: d.uvarint(), reason: reason(d.byte()), mark: d.seq()}
-	return r, d.ok()
+	return r, d.ok() && r.reason.known()
 }
 
 func decodeCommit(p []byte) (freed, durable Position, ok bool) {

@@ -85,7 +85,7 @@ func (b *Buffer) removeBlank(headers map[Position]header) error {
 // is not zero, or pos.
 func (b *Buffer) lastByte(pos, limit Position) (Position, error) {
 	base := b.segs[len(b.segs)-1].base
-	buf := make([]byte, chunkSize)
+	buf := make([]byte, min(limit-pos, chunkSize))
 	end := pos
 	for pos < limit {
 		p := buf[:min(limit-pos, chunkSize)]
@@ -372,7 +372,7 @@ func (b *Buffer) beginAnew(r *recovery) error {
 	b.tail = r.end
 	b.sealed, b.frozen = true, true
 	for i := range b.segs {
-		if err := b.trim(i); err != nil {
+		if err := b.seal(i); err != nil {
 			return err
 		}
 	}
@@ -391,24 +391,28 @@ func (b *Buffer) beginAnew(r *recovery) error {
 	return b.commit(nil, false)
 }
 
-// trim cuts what a segment's file has behind its end: a crash came before its
-// truncation.
-func (b *Buffer) trim(i int) error {
-	seg := &b.segs[i]
+// seal cuts what a segment's file has behind its end, where a crash came before
+// its truncation. The last one may have been written in this boot, and not be
+// on the medium yet.
+func (b *Buffer) seal(i int) error {
+	seg, last := &b.segs[i], i == len(b.segs)-1
 	end := seg.end
-	if i == len(b.segs)-1 {
+	if last {
 		end = b.tail
 	}
 	size := int64(end - seg.base)
-	if seg.size <= size {
+	if seg.size <= size && !last {
 		return nil
 	}
 	f, err := b.fs.Open(segmentName(seg.base))
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // its size is all that matters
-	if err := f.Truncate(size); err != nil {
+	err = f.Truncate(size)
+	if err == nil && last {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	seg.size = size

@@ -12,7 +12,8 @@ import (
 type stored struct {
 	disk   *disk
 	o      Options
-	frames []item // and where each record ends
+	frames []item     // and where each record ends
+	starts []Position // of their records
 }
 
 // store makes a folder with n readings; bulky ones fill a segment with 50.
@@ -30,6 +31,11 @@ func store(t testing.TB, n int, bulky, closed bool) *stored {
 		t.Fatalf("%d readings, want %d", len(w.read), n)
 	}
 	s := &stored{o: w.o, frames: w.read}
+	for _, it := range s.frames {
+		var enc encoder
+		enc.frame(0, &it.f, it.f.Seq) // no index here is longer than a byte
+		s.starts = append(s.starts, it.after-Position(len(enc.buf)))
+	}
 	if closed {
 		if err := w.close(); err != nil {
 			t.Fatal(err)
@@ -47,10 +53,8 @@ func (s *stored) hit(name string, off int) map[identityKey]bool {
 		return hit
 	}
 	pos := base + Position(off)
-	for _, it := range s.frames {
-		enc := encoder{}
-		enc.frame(0, &it.f, it.f.Seq) // no index here is longer than a byte
-		if start := it.after - Position(len(enc.buf)); start <= pos && pos < it.after {
+	for i, it := range s.frames {
+		if s.starts[i] <= pos && pos < it.after {
 			hit[identityKey{it.f.ID, it.f.Seq}] = true
 		}
 	}

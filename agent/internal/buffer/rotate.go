@@ -18,6 +18,7 @@ func (b *Buffer) rotateFrom(base Position) error {
 	b.mu.Unlock()
 	if err := b.commit(nil, false); err != nil {
 		// What is not on the medium may be lost, and will be declared if so.
+		b.doubt = err
 		b.o.Logger.Error("buffer segment not committed", slog.String("segment", segmentName(base)), slog.Any("error", err))
 	}
 	b.mu.Lock()
