@@ -140,9 +140,7 @@ func New(o Options) (*Aggregate, error) {
 // retry calls op until it succeeds or ctx ends, with backoff and jitter. what
 // names it in the log and the metrics.
 func (a *Aggregate) retry(ctx context.Context, what string, op func(ctx context.Context) error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 100 * time.Millisecond
-	pause.MaxInterval = 10 * time.Second
+	pause := newPause()
 	for failures := 0; ; failures++ {
 		err := op(ctx)
 		if err == nil {
@@ -158,12 +156,26 @@ func (a *Aggregate) retry(ctx context.Context, what string, op func(ctx context.
 		if failures == 0 {
 			a.log.Warn("fails; retrying", "operation", what, "error", err)
 		}
-		timer := time.NewTimer(pause.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return err
 		}
+	}
+}
+
+func newPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 100 * time.Millisecond
+	pause.MaxInterval = 10 * time.Second
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -101,7 +101,13 @@ func (p *places) read(m *kafka.Message, now time.Time) {
 
 // store stores and produces windows.
 func (p *places) store(ctx context.Context, windows []*window.Place) error {
-	for len(windows) > 0 {
+	pause := newPause()
+	for round := 0; len(windows) > 0; round++ {
+		if round > 1 { // as in sensors.store
+			if err := sleep(ctx, pause.NextBackOff()); err != nil {
+				return err
+			}
+		}
 		var documents []*window.Document
 		var changed []*window.Place
 		for _, w := range windows {

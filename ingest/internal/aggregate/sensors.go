@@ -303,12 +303,20 @@ func (s *sensors) states(ctx context.Context, ids []string) (states []window.Sta
 // store stores and adds to the output what has closed.
 func (s *sensors) store(ctx context.Context) error {
 	for windows := range slices.Chunk(s.engine.Ready(), chunk) {
-		for len(windows) > 0 {
-			lost, err := s.put(ctx, windows)
+		pause := newPause()
+		for round := 0; len(windows) > 0; round++ {
+			if round > 1 {
+				// What was in the way is not yet readable: a majority of the
+				// servers may have to learn of it first.
+				if err := sleep(ctx, pause.NextBackOff()); err != nil {
+					return err
+				}
+			}
+			conflicts, err := s.put(ctx, windows)
 			if err != nil {
 				return err
 			}
-			if windows, err = s.reconcile(ctx, lost); err != nil {
+			if windows, err = s.reconcile(ctx, conflicts); err != nil {
 				return err
 			}
 		}

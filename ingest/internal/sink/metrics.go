@@ -19,7 +19,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		stored:     prometheus.NewCounter(opts("frames_stored_total", "Frames written to the database.")),
 		duplicates: prometheus.NewCounter(opts("frames_duplicate_total", "Frames that the database had already.")),
-		losses:     prometheus.NewCounter(opts("losses_passed_total", "Declared losses read, which the aggregate role keeps.")),
+		losses:     prometheus.NewCounter(opts("losses_total", "Declared losses stored, those stored before included.")),
 		letters:    prometheus.NewCounterVec(opts("dead_letters_total", "Records that could not be stored, by reason."), []string{"reason"}),
 		retries:    prometheus.NewCounterVec(opts("retries_total", "Failed attempts that were repeated."), []string{"operation"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -40,6 +41,10 @@ type Store interface {
 	// their order: nil, ErrDuplicate, or why this frame can never be stored.
 	// The error is of the whole, and passing.
 	PutFrames(ctx context.Context, frames []Frame) (answers []error, err error)
+
+	// PutLosses keeps declarations of lost readings; those it has already are
+	// not changed.
+	PutLosses(ctx context.Context, losses []window.Declared) error
 }
 
 // Producer writes records, all of them or those that the topic takes at all:
@@ -107,10 +112,16 @@ func (s *Sink) Frames(ctx context.Context, source Source) error {
 	defer s.metrics.gone(source)
 	p := &partition{Sink: s, source: source, committed: source.Next(), committedAt: s.options.Now()}
 	for {
-		if err := p.turn(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := p.turn(ctx)
+		if errors.Is(err, kafka.ErrNotOwner) {
+			// The group ends the assignment as soon as it notices; the next
+			// owner finds in the store what was not committed.
+			<-ctx.Done()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("sink: %w", err)
 		}
 	}
@@ -124,6 +135,7 @@ type partition struct {
 
 	frames  []Frame
 	records []original // of the frames, for dead letters
+	losses  []window.Declared
 	letters kafka.Batch
 	began   time.Time // when the first of them came
 
@@ -145,7 +157,7 @@ func (p *partition) turn(ctx context.Context) error {
 	}
 	for i := range messages {
 		p.read(&messages[i])
-		if len(p.frames) >= p.options.Batch {
+		if len(p.frames)+len(p.losses) >= p.options.Batch {
 			if err := p.write(ctx); err != nil {
 				return err
 			}
@@ -163,7 +175,7 @@ func (p *partition) turn(ctx context.Context) error {
 
 // read takes in one record. Frames outlive their messages, so they are copied.
 func (p *partition) read(m *kafka.Message) {
-	if len(p.frames) == 0 && p.letters.Len() == 0 {
+	if !p.waiting() {
 		p.began = p.options.Now()
 	}
 	p.next = m.Offset + 1
@@ -178,7 +190,7 @@ func (p *partition) read(m *kafka.Message) {
 		return
 	}
 	if f.IsLoss() {
-		p.metrics.losses.Inc() // the aggregate role keeps them, beside the windows they explain
+		p.losses = append(p.losses, window.Declared{Sensor: f.ID, Epoch: f.Epoch, Loss: f.Lost})
 		return
 	}
 	f.Device = string(m.Header("device"))
@@ -215,6 +227,15 @@ func (p *partition) write(ctx context.Context) error {
 		}
 		p.frames, p.records = p.frames[:0], p.records[:0]
 	}
+	if len(p.losses) > 0 {
+		if err := p.retry(ctx, "store_losses", func(ctx context.Context) error {
+			return p.options.Store.PutLosses(ctx, p.losses)
+		}); err != nil {
+			return err
+		}
+		p.metrics.losses.Add(float64(len(p.losses)))
+		p.losses = p.losses[:0]
+	}
 	if p.letters.Len() == 0 {
 		return nil
 	}
@@ -229,9 +250,14 @@ func (p *partition) write(ctx context.Context) error {
 	})
 }
 
+// waiting reports whether something read is not yet written.
+func (p *partition) waiting() bool {
+	return len(p.frames) > 0 || len(p.losses) > 0 || p.letters.Len() > 0
+}
+
 // commit notes that what has been written need not be read again.
 func (p *partition) commit(ctx context.Context, now time.Time) error {
-	if len(p.frames) > 0 || p.letters.Len() > 0 || p.next <= p.committed || now.Sub(p.committedAt) < commitEvery {
+	if p.waiting() || p.next <= p.committed || now.Sub(p.committedAt) < commitEvery {
 		return nil
 	}
 	if err := p.source.Commit(ctx, p.next); err != nil {
