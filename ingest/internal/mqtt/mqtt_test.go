@@ -195,6 +195,22 @@ func TestUnacknowledgedMessagesComeAgain(t *testing.T) {
 	}
 }
 
+// The twin, unlike Mosquitto, refuses a SUBSCRIBE whose packet identifier one of
+// its deliveries has.
+func TestSessionResumedWithDeliveriesUnderWay(t *testing.T) {
+	server := mqtttest.Start(t, mqtttest.Options{})
+	in := &inbox{}
+	for i := range 3 {
+		s, stop := subscribe(t, newBroker(t, Options{URL: server.URL()}), SubscriberOptions{Name: "seed", Filter: "iot-frames", Persistent: true, Handle: in.handle})
+		mqtttest.WaitFor(t, "connected", s.Connected)
+		for range 50 {
+			publish(t, server, "iot-frames", "never acknowledged")
+		}
+		mqtttest.WaitFor(t, "all have come", func() bool { return len(in.all()) >= 50*(i+1) })
+		stop()
+	}
+}
+
 func TestRetainedMessagesSayThatTheyAre(t *testing.T) {
 	server := mqtttest.Start(t, mqtttest.Options{})
 	if err := server.Publish("iot-frames", []byte("kept"), true, 1); err != nil {

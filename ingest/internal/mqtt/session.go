@@ -72,33 +72,60 @@ func (b *Broker) dial(ctx context.Context, name string, clean bool, handle func(
 	return d, nil
 }
 
+// idInUse is mochi-mqtt's answer to a SUBSCRIBE whose packet identifier one of
+// its own deliveries has. The two are apart in MQTT, and the code is not one of
+// version 3.1.1, but a session that is resumed with deliveries under way would
+// be refused for ever.
+const idInUse = 0x91
+
+// idPause is how long to wait until the next identifier is tried.
+const idPause = 5 * time.Millisecond
+
 // subscribe asks for filter at QoS 1 and waits until it is granted.
 func (d *dialled) subscribe(ctx context.Context, filter string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("subscribe to %s: not granted in %v", filter, timeout))
+	defer cancel()
+	for {
+		granted, err := d.request(ctx, filter)
+		switch {
+		case err != nil:
+			return err
+		case granted <= 1:
+			return nil
+		case granted != idInUse:
+			return fmt.Errorf("subscribe to %s: the broker refuses it (code %#x)", filter, granted)
+		}
+		t := time.NewTimer(idPause)
+		select {
+		case <-t.C: // Paho's next packet has the next identifier
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// request sends one SUBSCRIBE and returns the code of its SUBACK.
+func (d *dialled) request(ctx context.Context, filter string) (byte, error) {
 	token, ok := d.client.Subscribe(filter, 1, nil).(*paho.SubscribeToken)
 	if !ok {
-		return errors.New("subscribe: not a subscription's token")
+		return 0, errors.New("subscribe: not a subscription's token")
 	}
-	t := time.NewTimer(timeout)
-	defer t.Stop()
 	select {
 	case <-token.Done():
 	case err := <-d.lost:
 		d.lost <- err
-		return err
-	case <-t.C:
-		return fmt.Errorf("subscribe to %s: no answer in %v", filter, timeout)
+		return 0, err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	}
 	if err := token.Error(); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", filter, err)
+		return 0, fmt.Errorf("subscribe to %s: %w", filter, err)
 	}
-	for _, granted := range token.Result() {
-		if granted > 1 {
-			return fmt.Errorf("subscribe to %s: the broker refuses it (code %#x)", filter, granted)
-		}
+	for _, code := range token.Result() { // of one filter
+		return code, nil
 	}
-	return nil
+	return 0, fmt.Errorf("subscribe to %s: an answer without a code", filter)
 }
 
 // hold waits for the end of the connection or of ctx.
