@@ -213,6 +213,52 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestFullAndCut has the power of a full buffer cut again and again.
+func TestFullAndCut(t *testing.T) {
+	d := newDisk()
+	o := Options{FS: d, MaxSize: MinMaxSize, SegmentSize: MinSegmentSize, Drop: DropNewest, BootID: "0"}
+	b := mustOpen(t, o)
+	taken := map[uint64]bool{}
+	for boot := range 10 {
+		for range 1000 {
+			f := frame("a", 1, 1)
+			if err := b.Append(f); err == nil {
+				taken[f.Seq] = true
+			} else if !errors.Is(err, ErrDropped) {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if d.largest > o.MaxSize {
+			t.Fatalf("%d bytes on disk, want at most %d", d.largest, o.MaxSize)
+		}
+		d = d.cutAll()
+		o.FS, o.BootID = d, fmt.Sprint(boot+1)
+		b = mustOpen(t, o)
+	}
+	all, err := account(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range taken {
+		if !all["a"].read[seq] {
+			t.Errorf("a/%d is missing", seq)
+		}
+	}
+	freeAll(t, b)
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	f := mustAppend(t, b, frame("a", 1, 1))
+	for seq := range f.Seq {
+		if !all["a"].read[seq] && !all["a"].lost[seq] {
+			t.Fatalf("a/%d is neither there nor declared", seq)
+		}
+	}
+}
+
 func freeAll(t testing.TB, b *Buffer) {
 	t.Helper()
 	for r := b.Reader(); ; {

@@ -168,6 +168,9 @@ func (d *disk) Lock(string) (io.Closer, error) {
 	if *d.locked {
 		return nil, ErrLocked
 	}
+	if d.names[lockName] == nil {
+		d.set(lockName, &inode{})
+	}
 	*d.locked = true
 	return unlocker{d.locked}, nil
 }

@@ -157,3 +157,59 @@ func TestReadErrors(t *testing.T) {
 	d.fault = nil
 	cmpFrames(t, drain(t, r), want)
 }
+
+// TestFailedSync has one sync fail: while segments are begun, and while what
+// was freed is made durable.
+func TestFailedSync(t *testing.T) {
+	bulky := func(i int64) *telemetry.Frame {
+		f := frame("a", i, 1)
+		text := strings.Repeat("x", maxFault)
+		f.Faults = telemetry.Faults{text, text, text, text}
+		return f
+	}
+	t.Run("rotation", func(t *testing.T) {
+		d := newDisk()
+		b := mustOpen(t, Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 4096, BootID: "1"})
+		mustAppend(t, b, bulky(0))
+		d.fault = func(op, name string) error {
+			if op == "sync" && name == segmentName(0) {
+				return syscall.EIO
+			}
+			return nil
+		}
+		for i := range int64(100) {
+			mustAppend(t, b, bulky(i))
+		}
+		if err := b.Commit(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Commit: %v, want %v", err, syscall.EIO)
+		}
+		if err := b.Commit(); err != nil {
+			t.Errorf("next Commit: %v", err)
+		}
+	})
+	t.Run("free", func(t *testing.T) {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 4096, BootID: "1"}
+		b := mustOpen(t, o)
+		var want []telemetry.Frame
+		for i := range int64(100) {
+			want = append(want, mustAppend(t, b, bulky(i)))
+		}
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		freeAll(t, b)
+		d.fault = func(op, _ string) error {
+			if op == "sync" {
+				return syscall.EIO
+			}
+			return nil
+		}
+		if err := b.Commit(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Commit: %v, want %v", err, syscall.EIO)
+		}
+		o.FS, o.BootID = d.cutAll(), "2"
+		got := drain(t, mustOpen(t, o).Reader())
+		cmpFrames(t, got[:min(len(got), len(want))], want)
+	})
+}

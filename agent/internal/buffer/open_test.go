@@ -114,6 +114,7 @@ func TestNewerFormat(t *testing.T) {
 	p := d.names[identityName].data
 	binary.LittleEndian.PutUint32(p[8:], formatVersion+1)
 	binary.LittleEndian.PutUint32(p[12:], crc32.Checksum(p[:12], castagnoli))
+	delete(d.names, lockName)
 	before := contents(d)
 	if _, err := Open(Options{FS: d}); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("Open: %v, want %v", err, ErrNewerFormat)

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -78,7 +79,7 @@ func (s *stored) verify(d *disk, boot string, hit map[identityKey]bool) error {
 	var lost []telemetry.Frame
 	for r := b.Reader(); ; {
 		var f telemetry.Frame
-		if _, err := r.Next(&f); err == ErrEnd { //nolint:errorlint // Next returns it as it is
+		if _, err := r.Next(&f); errors.Is(err, ErrEnd) {
 			break
 		} else if err != nil {
 			return err
@@ -214,25 +215,30 @@ func TestMissingSegment(t *testing.T) {
 	}
 }
 
-// TestDamageIsDeclaredUntilFreed damages the last reading of a segment, and
-// reads one frame a run.
+// TestDamageIsDeclaredUntilFreed damages a reading in the middle of a segment
+// and the last two of it, which are of two sensors, and frees one frame a run.
 func TestDamageIsDeclaredUntilFreed(t *testing.T) {
 	s := store(t, 110, true, true)
 	names := s.disk.segmentNames()
 	end, _ := parseSegmentName(names[1])
-	var last identityKey
-	var at Position
-	for _, it := range s.frames {
+	last := 0
+	for i, it := range s.frames {
 		if it.after < end {
-			last, at = identityKey{it.f.ID, it.f.Seq}, it.after-20
+			last = i
 		}
 	}
-	s.disk.names[names[0]].data[at]++
+	want := map[identityKey]bool{}
+	for _, i := range []int{last / 2, last - 1, last} {
+		s.disk.names[names[0]].data[s.starts[i]+20]++
+		want[identityKey{s.frames[i].f.ID, s.frames[i].f.Seq}] = true
+	}
+	if len(want) != 3 {
+		t.Fatalf("damaged %v, want three", want)
+	}
 
 	seen := map[identityKey]bool{}
-	var lost []telemetry.Frame
 	for runs := 0; ; runs++ {
-		if runs > len(s.frames)+10 {
+		if runs > len(s.frames) {
 			t.Fatal("no end")
 		}
 		o := s.o
@@ -240,14 +246,23 @@ func TestDamageIsDeclaredUntilFreed(t *testing.T) {
 		b := mustOpen(t, o)
 		var f telemetry.Frame
 		p, err := b.Reader().Next(&f)
-		if err != nil {
+		if errors.Is(err, ErrEnd) {
 			break
 		}
-		if f.IsLoss() {
-			lost = append(lost, f)
-		} else {
-			seen[identityKey{f.ID, f.Seq}] = true
+		if err != nil {
+			t.Fatal(err)
 		}
+		k := identityKey{f.ID, f.Seq}
+		if f.IsLoss() {
+			k.seq = f.Lost.Seqs.First
+			if f.Lost.Reason != Corrupt || f.Lost.Seqs.Len() != 1 || !want[k] {
+				t.Errorf("declared %v", f)
+			}
+		}
+		if seen[k] {
+			t.Errorf("%v comes twice", k)
+		}
+		seen[k] = true
 		if err := b.Free(p); err != nil {
 			t.Fatal(err)
 		}
@@ -255,10 +270,70 @@ func TestDamageIsDeclaredUntilFreed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(lost) != 1 || lost[0].Lost.Seqs != (telemetry.SeqRange{First: last.seq, Last: last.seq}) || lost[0].Lost.Reason != Corrupt {
-		t.Errorf("declared %v, want %v once", lost, last)
+	if len(seen) != len(s.frames) {
+		t.Errorf("%d readings and losses, want %d", len(seen), len(s.frames))
 	}
-	if len(seen) != len(s.frames)-1 {
-		t.Errorf("%d readings, want %d", len(seen), len(s.frames)-1)
+}
+
+// TestDamagedMark cuts the power after readings were sent whose numbers a mark
+// had let through, and that mark is damaged: their numbers are not used again.
+func TestDamagedMark(t *testing.T) {
+	d := newDisk()
+	o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 8, BootID: "1"}
+	b := mustOpen(t, o)
+	var sent uint64
+	for i := range int64(12) {
+		sent = mustAppend(t, b, frame("a", i, 1)).Seq
 	}
+	d = d.cutAll()
+	data := d.names[segmentName(0)].data
+	var mark Position
+	scan := scanner{fs: d, salt: b.id.salt}
+	for scan.start(0, Position(len(data))); ; {
+		rec, err := scan.next()
+		if err != nil {
+			break
+		}
+		if rec.typ == typeMark {
+			mark = rec.pos
+		}
+	}
+	data[mark+5]++
+	o.FS, o.BootID = d, "2"
+	if f := mustAppend(t, mustOpen(t, o), frame("a", 1, 1)); f.Seq <= sent {
+		t.Errorf("seq %d, and %d was sent", f.Seq, sent)
+	}
+}
+
+// TestTornTail opens a buffer with half a record at its end in the same boot:
+// what was never synced is not left behind unsynced.
+func TestTornTail(t *testing.T) {
+	d := newDisk()
+	o := Options{FS: d, SegmentSize: MinSegmentSize, BootID: "1"}
+	b := mustOpen(t, o)
+	var want []telemetry.Frame
+	for i := range int64(10) {
+		want = append(want, mustAppend(t, b, frame("a", i, 1)))
+	}
+	d = d.killed()
+	f, err := d.Open(segmentName(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{byte(typeFrame), 40, 0}, int64(b.tail)); err != nil {
+		t.Fatal(err)
+	}
+	o.FS = d
+	b = mustOpen(t, o)
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	o.FS, o.BootID = d.cutAll(), "2"
+	var got []telemetry.Frame
+	for _, f := range drain(t, mustOpen(t, o).Reader()) {
+		if !f.IsLoss() {
+			got = append(got, f)
+		}
+	}
+	cmpFrames(t, got, want)
 }
