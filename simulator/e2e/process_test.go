@@ -16,9 +16,6 @@ import (
 	"time"
 )
 
-// root is the repository's folder, seen from this package's.
-const root = "../.."
-
 // servers are the real servers, on ports and in a folder of their own.
 type servers struct {
 	t   testing.TB

@@ -371,6 +371,31 @@ func TestBatchWithBadFrames(t *testing.T) {
 	}
 }
 
+// A small message cannot be made to fill the topic of dead letters.
+func TestDeadLettersOfOneMessageAreBounded(t *testing.T) {
+	payload := "[" + frame + strings.Repeat(",1", 5000) + "]"
+	records, _, registry := carry(t, Message{Topic: deviceTopic, Payload: []byte(payload)})
+	reasons := make(map[string]int)
+	for _, r := range records {
+		reasons[r.Topic+" "+r.Headers["reason"]]++
+	}
+	if diff := cmp.Diff(map[string]int{"iot-frames ": 1, "iot-dead-letter wrong_type": maxLetters, "iot-dead-letter many_refused": 1}, reasons); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	if last := records[len(records)-1]; last.Value != payload || last.Headers["detail"] != "5000 frames refused, of which the first 100 have dead letters of their own" {
+		t.Errorf("the last record is %.100s with %v", last.Value, last.Headers)
+	}
+	exposition := `
+		# HELP telltale_bridge_dead_letters_total Frames and messages refused, by reason.
+		# TYPE telltale_bridge_dead_letters_total counter
+		telltale_bridge_dead_letters_total{reason="many_refused"} 1
+		telltale_bridge_dead_letters_total{reason="wrong_type"} 5000
+	`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(exposition), "telltale_bridge_dead_letters_total"); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nothing is said before Kafka has it, no more is taken than may be, and all
 // goes on when Kafka does.
 func TestUnacknowledgedMessagesAreBounded(t *testing.T) {

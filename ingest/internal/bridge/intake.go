@@ -17,6 +17,9 @@ const (
 	reasonBefore2000 = "before_2000"       // a timestamp from before the first sensible one
 	reasonInFuture   = "in_future"         // a timestamp beyond the clock and Options.MaxFuture
 	reasonRejected   = "rejected_by_kafka" // Kafka answered that it will never take the record
+
+	// A message of more refused frames than have dead letters of their own.
+	reasonManyRefused = "many_refused"
 )
 
 // Headers, see README.md; the others of a dead letter are package deadletter's.
@@ -31,6 +34,11 @@ const refusedPrefix = "refused_"
 // year2000 is 2000-01-01 UTC: a clock that says less was never set.
 const year2000 = 946_684_800_000
 
+// maxLetters bounds the dead letters of one message. Each is many times the size
+// of the smallest refused frame: without a bound a payload of 256 KiB that
+// consists of commas makes 130,000.
+const maxLetters = 100
+
 // intake turns messages into records. Its memory is reused, so that a frame of
 // a known sensor costs no allocation.
 type intake struct {
@@ -39,10 +47,11 @@ type intake struct {
 	each    func(raw []byte, f *telemetry.Frame, err error) // the method, bound once
 
 	// Of the message at hand:
-	out    *batch
-	topic  string
-	device string // "" on the seed topic
-	now    int64  // Unix milliseconds
+	out     *batch
+	topic   string
+	device  string // "" on the seed topic
+	now     int64  // Unix milliseconds
+	refused int    // frames so far
 
 	key, value, deviceHeader []byte
 	headers                  [1]kafka.Header
@@ -66,9 +75,13 @@ func (in *intake) add(out *batch, m Message) {
 		in.letter(m.Payload, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(m.Payload), in.options.MaxPayload))
 		return
 	}
+	in.refused = 0
 	if err := in.decoder.Each(m.Payload, in.each); err != nil {
 		reason, detail := explain(err)
 		in.letter(m.Payload, reason, detail)
+	}
+	if in.refused > maxLetters {
+		in.letter(m.Payload, reasonManyRefused, fmt.Sprintf("%d frames refused, of which the first %d have dead letters of their own", in.refused, maxLetters))
 	}
 }
 
@@ -94,7 +107,11 @@ func (in *intake) route(topic string) error {
 func (in *intake) frame(raw []byte, f *telemetry.Frame, err error) {
 	in.options.Metrics.frames.Inc()
 	if reason, detail := in.check(f, err); reason != "" {
-		in.letter(raw, reason, detail)
+		if in.refused++; in.refused <= maxLetters {
+			in.letter(raw, reason, detail)
+		} else {
+			in.options.Metrics.deadLetters.WithLabelValues(reason).Inc()
+		}
 		in.declare(f, reason)
 		return
 	}

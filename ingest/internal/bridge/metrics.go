@@ -36,7 +36,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "telltale_bridge_dead_letters_total",
-			Help: "Frames and messages put into the dead-letter topic, by reason.",
+			Help: "Frames and messages refused, by reason.",
 		}, []string{"reason"}),
 		losses: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "telltale_bridge_losses_declared_total",

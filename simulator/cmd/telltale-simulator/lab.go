@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/telltale-iot/telltale/internal/command"
-	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
 	"github.com/telltale-iot/telltale/simulator/verify"
@@ -155,12 +154,4 @@ func hint(err error) error {
 	}
 	flag := "--" + strings.ReplaceAll(listen.Setting, ".", "-")
 	return fmt.Errorf("%s is taken by another program: choose another address with %s HOST:PORT (port 0 takes a free one)", listen.Addr, flag)
-}
-
-// measureUnits are how the screen writes the measures.
-var measureUnits = [telemetry.Measures]struct{ title, format string }{
-	telemetry.Temperature: {"temperature", "%.2f °C"},
-	telemetry.Humidity:    {"humidity", "%.1f %%"},
-	telemetry.Pressure:    {"pressure", "%.2f hPa"},
-	telemetry.Luminosity:  {"light", "%.1f lx"},
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
+	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/ledger"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
@@ -26,6 +27,14 @@ const (
 	eraseBelow   = "\x1b[J"
 	eraseDisplay = "\x1b[2J"
 )
+
+// measureUnits are how the screen writes the measures.
+var measureUnits = [telemetry.Measures]struct{ title, format string }{
+	telemetry.Temperature: {"temperature", "%.2f °C"},
+	telemetry.Humidity:    {"humidity", "%.1f %%"},
+	telemetry.Pressure:    {"pressure", "%.2f hPa"},
+	telemetry.Luminosity:  {"light", "%.1f lx"},
+}
 
 // screen shows a pipeline: on a terminal a table that is redrawn, elsewhere a
 // line now and then.

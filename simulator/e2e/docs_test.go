@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// root is the repository's folder, seen from this package's.
+const root = "../.."
+
+// markdown returns the Markdown files of the repository.
+func markdown(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && len(entry.Name()) > 2 {
+			return filepath.SkipDir
+		}
+		if err == nil && filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d Markdown files, %v", len(files), err)
+	}
+	return files
+}
+
+var link = regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
+
+// TestLinks follows the links between the documents.
+func TestLinks(t *testing.T) {
+	for _, file := range markdown(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), match[1])); err != nil {
+				t.Errorf("%s links to %s: %v", file, match[1], err)
+			}
+		}
+	}
+}
+
+var shell = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// commands returns the lines of the documents' shell blocks.
+func commands(t *testing.T) map[string][]string {
+	t.Helper()
+	lines := make(map[string][]string)
+	for _, file := range markdown(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range shell.FindAllStringSubmatch(string(text), -1) {
+			for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", " ")) {
+				command, _, _ := strings.Cut(strings.TrimSpace(line), "  #")
+				lines[file] = append(lines[file], strings.TrimSpace(command))
+			}
+		}
+	}
+	return lines
+}
+
+// TestMakeTargets holds the make commands of the documents to the Makefile.
+func TestMakeTargets(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for file, lines := range commands(t) {
+		for _, line := range lines {
+			words := strings.Fields(line)
+			if len(words) < 2 || words[0] != "make" {
+				continue
+			}
+			checked++
+			if !strings.Contains("\n"+string(makefile), "\n"+words[1]+":") {
+				t.Errorf("%s says %q, the Makefile has no such target", file, line)
+			}
+		}
+	}
+	if checked < 2 {
+		t.Errorf("%d make commands found, the README has two", checked)
+	}
+}
