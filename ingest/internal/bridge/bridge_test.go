@@ -306,7 +306,7 @@ func TestBadInputBecomesDeadLetters(t *testing.T) {
 				t.Errorf("receipts (-want +got):\n%s", diff)
 			}
 			exposition := fmt.Sprintf(`
-				# HELP telltale_bridge_dead_letters_total Frames and messages put into the dead-letter topic, by reason.
+				# HELP telltale_bridge_dead_letters_total Frames and messages refused, by reason.
 				# TYPE telltale_bridge_dead_letters_total counter
 				telltale_bridge_dead_letters_total{reason=%q} 1
 			`, test.reason)
