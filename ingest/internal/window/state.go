@@ -128,7 +128,7 @@ func Restore(s *State) (*Window, error) {
 		frames += uint64(stats.Frames)
 		w.parts = append(w.parts, part{place: p.Place, name: p.Name, stats: stats})
 	}
-	if frames != w.frames {
+	if frames == 0 || frames != w.frames {
 		return nil, fmt.Errorf("%w: %d frames counted, %d covered", ErrState, frames, w.frames)
 	}
 	return w, nil
@@ -137,14 +137,17 @@ func Restore(s *State) (*Window, error) {
 func (c *Coverage) restore(states []CoverageState) error {
 	for _, s := range states {
 		if s.Epoch == nil {
-			if len(c.times) > 0 || !slices.IsSorted(s.Timestamps) {
-				return fmt.Errorf("%w: timestamps out of order", ErrState)
+			if len(c.times) > 0 || len(s.Timestamps) == 0 || !ascending(s.Timestamps) {
+				return fmt.Errorf("%w: timestamps absent or out of order", ErrState)
 			}
 			c.times = slices.Clone(s.Timestamps)
 			continue
 		}
 		if n := len(c.epochs); *s.Epoch < 0 || n > 0 && c.epochs[n-1].epoch >= uint64(*s.Epoch) {
 			return fmt.Errorf("%w: epoch %d out of order", ErrState, *s.Epoch)
+		}
+		if len(s.Seqs) == 0 {
+			return fmt.Errorf("%w: epoch %d without ranges", ErrState, *s.Epoch)
 		}
 		e := epochCoverage{epoch: uint64(*s.Epoch)}
 		next := int64(0)
@@ -158,6 +161,15 @@ func (c *Coverage) restore(states []CoverageState) error {
 		c.epochs = append(c.epochs, e)
 	}
 	return nil
+}
+
+func ascending(times []int64) bool {
+	for i := 1; i < len(times); i++ {
+		if times[i-1] >= times[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Coverage) state() []CoverageState {
