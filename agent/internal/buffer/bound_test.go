@@ -219,8 +219,8 @@ func TestFullAndCut(t *testing.T) {
 	o := Options{FS: d, MaxSize: MinMaxSize, SegmentSize: MinSegmentSize, Drop: DropNewest, BootID: "0"}
 	b := mustOpen(t, o)
 	taken := map[uint64]bool{}
-	for boot := range 10 {
-		for range 1000 {
+	for boot := range 200 {
+		for range 1000 / (boot + 1) {
 			f := frame("a", 1, 1)
 			if err := b.Append(f); err == nil {
 				taken[f.Seq] = true
@@ -237,13 +237,17 @@ func TestFullAndCut(t *testing.T) {
 		d = d.cutAll()
 		o.FS, o.BootID = d, fmt.Sprint(boot+1)
 		b = mustOpen(t, o)
+		var first telemetry.Frame
+		if _, err := b.Reader().Next(&first); boot < 20 && (err != nil || first.Seq != 0 || first.IsLoss()) {
+			t.Fatalf("after %d cuts the first frame is %v, %v", boot+1, first, err)
+		}
 	}
 	all, err := account(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for seq := range taken {
-		if !all["a"].read[seq] {
+		if !all["a"].read[seq] && !all["a"].lost[seq] {
 			t.Errorf("a/%d is missing", seq)
 		}
 	}
@@ -304,6 +308,34 @@ func TestDropsDoNotPileUp(t *testing.T) {
 	}
 	if got := b.Stats().Lost[BufferFull]; got != n-uint64(frames) {
 		t.Errorf("%d counted lost, want %d", got, n-frames)
+	}
+}
+
+// TestLowerBound opens a buffer with a lower bound than it was made with.
+func TestLowerBound(t *testing.T) {
+	o := Options{FS: newDisk(), MaxSize: 1 << 20, SegmentSize: 2 * MinSegmentSize, BootID: "1"}
+	b := mustOpen(t, o)
+	const n = 20_000
+	for i := range int64(n) {
+		mustAppend(t, b, frame("a", i, 1))
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.MaxSize, o.SegmentSize = MinMaxSize, MinSegmentSize
+	b = mustOpen(t, o)
+	mustAppend(t, b, frame("a", n, 1))
+	if got := b.Stats().Bytes; got > o.MaxSize {
+		t.Errorf("%d bytes, want at most %d", got, o.MaxSize)
+	}
+	all, err := account(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range uint64(n + 1) {
+		if !all["a"].read[seq] && !all["a"].lost[seq] {
+			t.Fatalf("a/%d is neither there nor declared", seq)
+		}
 	}
 }
 

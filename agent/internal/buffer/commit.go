@@ -36,8 +36,7 @@ func (b *Buffer) Commit() error {
 func (b *Buffer) commitSomewhere(closing bool) error {
 	b.mu.Lock()
 	active := b.active().base
-	need := Position(128 + 64*len(b.order))
-	renew := !b.full && (b.frozen || b.tail-active+need > Position(b.o.SegmentSize))
+	renew := !b.full && (b.frozen || b.crowded())
 	b.mu.Unlock()
 	var err error
 	if renew {
@@ -49,6 +48,13 @@ func (b *Buffer) commitSomewhere(closing bool) error {
 	err = errors.Join(b.doubt, err)
 	b.doubt = nil
 	return err
+}
+
+// crowded reports whether the active segment may be too full for what a commit,
+// a close and an opening write.
+func (b *Buffer) crowded() bool {
+	need := int64(128 + maxBootID + 64*len(b.order))
+	return int64(b.tail-b.active().base)+need > b.o.SegmentSize
 }
 
 // commit writes marks, losses and a commit record, or a close record, and
@@ -222,7 +228,7 @@ func (b *Buffer) removeFreed() error {
 	}
 	floors := b.readFloors(oldest)
 	b.mu.Lock()
-	b.full = b.full && !b.hasRoom()
+	b.full = b.full && !b.hasRoom(b.roomWanted())
 	for id, next := range floors {
 		if s := b.sensors[id]; s != nil {
 			s.floor = next

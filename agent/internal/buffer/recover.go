@@ -52,10 +52,20 @@ func (b *Buffer) recover(headers map[Position]header) error {
 	b.safe, b.stored = b.freed, b.freed
 	sameBoot := r.boot != "" && r.boot == b.o.BootID
 	r.resume(sameBoot)
-	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil {
-		return b.beginAnew(r)
+	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil || b.crowded() {
+		if err := b.beginAnew(r); err != nil {
+			return err
+		}
+	} else if err := b.goOn(); err != nil {
+		return err
 	}
-	return b.goOn()
+	// The bound may be lower than at the last run.
+	for b.o.Drop == DropOldest && len(b.segs) > 1 && b.size() > b.o.MaxSize {
+		if err := b.dropOldest(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeBlank removes a last segment that is all zeros: nothing in it was ever
@@ -348,22 +358,10 @@ func (b *Buffer) goOn() (err error) {
 		err = b.write(b.o.SegmentSize)
 	}
 	b.mu.Unlock()
-	unsaid := errors.Is(err, errNoRoom)
-	if err != nil && !unsaid {
+	if err != nil {
 		return err
 	}
-	if err := b.commit(nil, false); err != nil {
-		return err
-	}
-	if unsaid {
-		// The next segment's head says it. It must be durable before a number
-		// is used, or a close record would stay in force.
-		b.sealed = true
-		for _, s := range b.order {
-			s.mark = 0
-		}
-	}
-	return nil
+	return b.commit(nil, false)
 }
 
 // beginAnew seals the last segment, if there is one, and begins the next with
@@ -378,7 +376,7 @@ func (b *Buffer) beginAnew(r *recovery) error {
 	}
 	if n := len(b.segs); n > 0 {
 		b.segs[n-1].end = b.tail
-		for len(b.segs) > 1 && b.o.Drop == DropOldest && !b.hasRoom() {
+		for len(b.segs) > 1 && !b.hasRoom(1) {
 			if err := b.dropOldest(); err != nil {
 				return err
 			}
@@ -387,7 +385,7 @@ func (b *Buffer) beginAnew(r *recovery) error {
 	if err := b.startSegment(b.tail); err != nil {
 		return err
 	}
-	b.full = b.o.Drop == DropNewest && b.size()+b.o.SegmentSize > b.o.MaxSize
+	b.full = b.o.Drop == DropNewest && !b.hasRoom(b.roomWanted())
 	return b.commit(nil, false)
 }
 

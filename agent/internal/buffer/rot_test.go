@@ -228,7 +228,7 @@ func TestDamageIsDeclaredUntilFreed(t *testing.T) {
 		}
 	}
 	want := map[identityKey]bool{}
-	for _, i := range []int{last / 2, last - 1, last} {
+	for _, i := range []int{last / 3, last - 1, last} {
 		s.disk.names[names[0]].data[s.starts[i]+20]++
 		want[identityKey{s.frames[i].f.ID, s.frames[i].f.Seq}] = true
 	}

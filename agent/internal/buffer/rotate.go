@@ -22,7 +22,7 @@ func (b *Buffer) rotateFrom(base Position) error {
 		b.o.Logger.Error("buffer segment not committed", slog.String("segment", segmentName(base)), slog.Any("error", err))
 	}
 	b.mu.Lock()
-	for !b.hasRoom() {
+	for !b.hasRoom(b.roomWanted()) {
 		if b.o.Drop == DropNewest {
 			b.full = true
 			b.mu.Unlock()
@@ -39,15 +39,20 @@ func (b *Buffer) rotateFrom(base Position) error {
 	return b.startSegment(tail)
 }
 
-// hasRoom reports whether another segment would keep the bound. mu is held.
-func (b *Buffer) hasRoom() bool {
+// roomWanted is how many segments there must be room for to begin one. With
+// DropNewest one is spare, so that a full buffer can be recovered.
+func (b *Buffer) roomWanted() int64 {
+	if b.o.Drop == DropNewest {
+		return 2
+	}
+	return 1
+}
+
+// hasRoom reports whether n more segments would keep the bound. mu is held.
+func (b *Buffer) hasRoom(n int64) bool {
 	seg := b.active()
 	used := int64(b.tail - seg.base) // it is truncated first
-	room := b.o.SegmentSize
-	if b.o.Drop == DropNewest {
-		room *= 2 // one is spare, so that a full buffer can be recovered
-	}
-	return b.size()-seg.size+used+room <= b.o.MaxSize
+	return b.size()-seg.size+used+n*b.o.SegmentSize <= b.o.MaxSize
 }
 
 // size is the size of all files. mu is held.
