@@ -34,12 +34,12 @@ func TestOnKafka(t *testing.T) {
 	}
 	store := newTwin()
 	changed := make(chan struct{}, 1)
-	store.fault = func(string) (error, bool) {
+	store.fault = func(string) (bool, error) {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
-		return nil, true
+		return true, nil
 	}
 	start := func() (stop func()) {
 		a, err := New(Options{

@@ -216,9 +216,9 @@ func TestZombie(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	woken := false
-	producer.fault = func() (error, bool) {
+	producer.fault = func() (bool, error) {
 		if woken {
-			return nil, true
+			return true, nil
 		}
 		woken = true
 		cancel() // the group has noticed
@@ -230,7 +230,7 @@ func TestZombie(t *testing.T) {
 		if err := run(t.Context(), c, second, newAggregate(t, store, producer, c, 100).Sensors); err != nil {
 			t.Error(err)
 		}
-		return nil, true
+		return true, nil
 	}
 	if err := run(ctx, c, first, newAggregate(t, store, producer, c, 100).Sensors); err != nil {
 		t.Fatal(err)
@@ -257,9 +257,9 @@ func TestStoreAway(t *testing.T) {
 		}
 		source := &partition{batch: 1, messages: messages(frames...)}
 		away, failures, stuckAt := true, 0, int64(-1)
-		store.fault = func(string) (error, bool) {
+		store.fault = func(string) (bool, error) {
 			if !away {
-				return nil, true
+				return true, nil
 			}
 			if stuckAt < 0 {
 				stuckAt = source.next
@@ -269,7 +269,7 @@ func TestStoreAway(t *testing.T) {
 			}
 			failures++
 			away = failures < 50
-			return errAway, true
+			return false, errAway
 		}
 		a := newAggregate(t, store, newTopics(), c, 100)
 		if err := run(t.Context(), c, source, a.Sensors); err != nil {
@@ -301,11 +301,11 @@ func TestLargePlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	queries := 0
-	store.fault = func(operation string) (error, bool) {
+	store.fault = func(operation string) (bool, error) {
 		if operation == "SensorsAt" {
 			queries++
 		}
-		return nil, true
+		return true, nil
 	}
 	parts := &partition{batch: 300}
 	for range 2 { // the second owner finds the window stored

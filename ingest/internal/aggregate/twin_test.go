@@ -22,9 +22,9 @@ type twin struct {
 	places  map[string][]byte
 	losses  map[window.Declared]struct{}
 
-	// fault, if not nil, is called before each operation: an error answers it
-	// with that. before false: the operation has been done nevertheless.
-	fault func(operation string) (err error, before bool)
+	// fault, if not nil, is called before each operation: what it answers, and
+	// whether it is done (nevertheless).
+	fault func(operation string) (done bool, err error)
 }
 
 func newTwin() *twin {
@@ -34,12 +34,11 @@ func newTwin() *twin {
 func (s *twin) do(operation string, op func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var err error
-	before := true
+	done, err := true, error(nil)
 	if s.fault != nil {
-		err, before = s.fault(operation)
+		done, err = s.fault(operation)
 	}
-	if err == nil || !before {
+	if done {
 		op()
 	}
 	return err
@@ -162,7 +161,7 @@ func (s *twin) SensorsAt(_ context.Context, place string, i window.Interval) (st
 type topics struct {
 	mu      sync.Mutex
 	records map[string][]kafka.Record
-	fault   func() (err error, before bool)
+	fault   func() (done bool, err error)
 }
 
 func newTopics() *topics { return &topics{records: map[string][]kafka.Record{}} }
@@ -170,12 +169,11 @@ func newTopics() *topics { return &topics{records: map[string][]kafka.Record{}} 
 func (t *topics) Produce(_ context.Context, b *kafka.Batch) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var err error
-	before := true
+	done, err := true, error(nil)
 	if t.fault != nil {
-		err, before = t.fault()
+		done, err = t.fault()
 	}
-	if err != nil && before {
+	if !done {
 		return err
 	}
 	for i := range b.Len() {

@@ -27,15 +27,15 @@ type store struct {
 	losses []window.Declared
 	sizes  []int                // of the calls of PutFrames
 	poison string               // FrameID that is never taken
-	fault  func() (error, bool) // what the next operation answers, and whether it is done nevertheless
+	fault  func() (bool, error) // whether the next operation is done, and what it answers
 }
 
 func newStore() *store {
-	return &store{frames: map[string]Frame{}, fault: func() (error, bool) { return nil, true }}
+	return &store{frames: map[string]Frame{}, fault: func() (bool, error) { return true, nil }}
 }
 
 func (s *store) PutFrames(_ context.Context, frames []Frame) ([]error, error) {
-	err, done := s.fault()
+	done, err := s.fault()
 	if !done {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (s *store) PutFrames(_ context.Context, frames []Frame) ([]error, error) {
 }
 
 func (s *store) PutLosses(_ context.Context, losses []window.Declared) error {
-	err, done := s.fault()
+	done, err := s.fault()
 	if done {
 		s.losses = append(s.losses, losses...)
 	}
@@ -207,14 +207,14 @@ func TestStoreAway(t *testing.T) {
 		}
 		src.messages = append(src.messages, message(loss))
 		n := 0
-		st.fault = func() (error, bool) {
+		st.fault = func() (bool, error) {
 			if len(src.commits) > 0 && src.commits[len(src.commits)-1] > int64(len(st.frames)+len(st.losses)) {
 				t.Errorf("committed %v with %d frames stored", src.commits, len(st.frames))
 			}
 			if n++; n%3 > 0 {
-				return errAway, n%3 == 1 // once done all the same
+				return n%3 == 1, errAway // once done all the same
 			}
-			return nil, true
+			return true, nil
 		}
 		run(t, st, &letters{}, src, 1)
 		if len(st.frames) != 5 || len(st.losses) == 0 {

@@ -2,6 +2,7 @@ package window
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"math/big"
 	"testing"
@@ -84,7 +85,7 @@ func TestFull(t *testing.T) {
 	}
 	w.parts[0].stats.Frames = MaxFrames
 	f.Seq = 1
-	if counted, err := w.Count(&f); counted || err != ErrFull {
+	if counted, err := w.Count(&f); counted || !errors.Is(err, ErrFull) {
 		t.Errorf("counted %v, %v; want ErrFull", counted, err)
 	}
 }
