@@ -167,7 +167,7 @@ func (i *Ingest) topicsReady(context.Context) error {
 	case <-i.topicsThere:
 		return nil
 	default:
-		return errors.New("Kafka has not been reached, or lacks topics")
+		return errors.New("no answer from Kafka yet, or topics missing")
 	}
 }
 

@@ -98,7 +98,7 @@ func (i *Ingest) addBridge() error {
 	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
 	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(context.Context) error {
 		if waiting := b.Waiting(); waiting > overdue {
-			return fmt.Errorf("Kafka has not taken a batch for %s", waiting.Round(time.Second))
+			return fmt.Errorf("no batch taken by Kafka for %s", waiting.Round(time.Second))
 		}
 		return nil
 	}})

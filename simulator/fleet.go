@@ -202,8 +202,8 @@ func (f *Fleet) Stats() Stats {
 	var sum Stats
 	for _, a := range f.agents {
 		s := a.Stats()
-		sum.Sampled += uint64(s.Sampled)
-		sum.Buffered += uint64(s.Buffered)
+		sum.Sampled += s.Sampled
+		sum.Buffered += s.Buffered
 	}
 	return sum
 }

@@ -89,7 +89,7 @@ func (r *referee) frame(members map[string]json.RawMessage) (f Frame) {
 				ok = false
 			}
 		case "name", "place_id":
-			s := ""
+			var s string
 			if s, ok = r.text(value); ok && len(s) > 256 {
 				r.refuse(ReasonTooLong)
 			}

@@ -110,7 +110,7 @@ func (l *Ledger) follow(ctx context.Context, topic string, f func(kafka.Message)
 				Brokers: l.options.Brokers, Topic: topic, Partition: p.ID,
 				MinBytes: 1, MaxBytes: 10 << 20, MaxWait: 250 * time.Millisecond,
 			})
-			defer reader.Close()
+			defer func() { _ = reader.Close() }() // it only reads
 			for {
 				record, err := reader.ReadMessage(ctx)
 				if err != nil {

@@ -62,7 +62,7 @@ func (s *Stored) readPartition(ctx context.Context, broker string, partition int
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it only reads
 	first, end, err := conn.ReadOffsets()
 	if err != nil || first == end {
 		return err
@@ -71,7 +71,7 @@ func (s *Stored) readPartition(ctx context.Context, broker string, partition int
 		Brokers: []string{broker}, Topic: topic, Partition: partition,
 		MinBytes: 1, MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond,
 	})
-	defer reader.Close()
+	defer func() { _ = reader.Close() }()
 	if err := reader.SetOffset(first); err != nil {
 		return err
 	}

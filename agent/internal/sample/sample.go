@@ -149,9 +149,9 @@ func (s *Sampler) report(chip, reason string, err error) {
 	}
 	s.mu.Unlock()
 
-	switch {
-	case reason == before:
-	case reason == "":
+	switch reason {
+	case before:
+	case "":
 		s.opts.Logger.Info("chip recovered", "chip", chip)
 	default:
 		s.opts.Logger.Warn("chip fails", "chip", chip, "reason", reason, "error", err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ func (f senseFunc) Sense(ctx context.Context, p *telemetry.Payload) error { retu
 
 // steady returns a Chip that takes the time d and measures v of m.
 func steady(m telemetry.Measure, v telemetry.Micro, d time.Duration) Chip {
-	return senseFunc(func(ctx context.Context, p *telemetry.Payload) error {
+	return senseFunc(func(_ context.Context, p *telemetry.Payload) error {
 		time.Sleep(d) // fake time: every test that uses it runs in a bubble
 		p.Set(m, v)
 		return nil
@@ -384,7 +383,7 @@ func TestNewRefuses(t *testing.T) {
 			Append:  func(*telemetry.Frame) error { return nil },
 			Refusal: func(error) string { return "" },
 			Now:     time.Now,
-			Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Logger:  slog.New(slog.DiscardHandler),
 			Metrics: metrics.NewSet(),
 		}
 	}

@@ -134,7 +134,6 @@ type broker struct {
 	mu        sync.Mutex
 	faults    faults
 	connected bool
-	session   int
 	open      map[*publish]struct{} // neither acknowledged nor given up
 	messages  [][]byte              // as they came
 	ingested  map[string]int        // by FrameID, how often

@@ -260,19 +260,19 @@ func (p *Producer) layout(ctx context.Context) (layout, error) {
 
 func (l layout) leader(topic string, partition int32) (int32, error) {
 	t := l[topic]
-	err := t.err
-	if err == nil && int(partition) >= len(t.leaders) {
-		err = kafkago.UnknownTopicOrPartition
-	}
-	if err == nil {
-		// A partition may have an error and a leader (a replica that is not
+	cause := t.err
+	switch {
+	case cause != nil:
+	case int(partition) >= len(t.leaders):
+		cause = kafkago.UnknownTopicOrPartition
+	case t.leaders[partition].leader < 0 || t.leaders[partition].err == kafkago.LeaderNotAvailable:
+		cause = kafkago.LeaderNotAvailable
+	default:
+		// The partition may have an error all the same (a replica that is not
 		// available, for one): only the leader matters here.
-		if q := t.leaders[partition]; q.leader >= 0 && q.err != kafkago.LeaderNotAvailable {
-			return q.leader, nil
-		}
-		err = kafkago.LeaderNotAvailable
+		return t.leaders[partition].leader, nil
 	}
-	return 0, fmt.Errorf("topic %q, partition %d: %w", topic, partition, err)
+	return 0, fmt.Errorf("topic %q, partition %d: %w", topic, partition, cause)
 }
 
 // exchange is one request to one leader, with the first chunk of each queue,

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -248,7 +249,7 @@ func TestManyAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, answer := range answers {
-			if answer != want {
+			if !errors.Is(answer, want) {
 				t.Fatalf("frame %d: %v, want %v", i, answer, want)
 			}
 		}

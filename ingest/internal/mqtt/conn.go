@@ -165,7 +165,7 @@ func (c *conn) Close() error {
 	}
 	c.closed = true
 	// Best effort: if there is no deadline to be had, closing still ends it.
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	_ = c.SetWriteDeadline(time.Now().Add(closeGrace))
 	close(c.wake)
 	c.mu.Unlock()
 	<-c.flushed

@@ -5,6 +5,7 @@ package kafkatest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -84,7 +85,7 @@ func Records(t testing.TB, c *kfake.Cluster, topic string) []Record {
 			before := offset
 			for {
 				r, err := answer.Records.ReadRecord()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {
