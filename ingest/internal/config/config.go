@@ -77,7 +77,7 @@ type Aggregate struct {
 	Reorder   time.Duration `yaml:"reorder" help:"how far a sensor's frames must pass a window's end to close it"`
 	Idle      time.Duration `yaml:"idle" help:"silence of a sensor after which its window closes all the same"`
 	Retention time.Duration `yaml:"retention" help:"age up to which late frames revise a window"`
-	MaxOpen   int           `yaml:"max_open" help:"most windows that are held in memory"`
+	MaxOpen   int           `yaml:"max_open" help:"most windows that are held in memory for each partition; more are closed early"`
 }
 
 // Sink is how frames are written to MongoDB.
