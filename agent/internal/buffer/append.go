@@ -7,15 +7,9 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-const (
-	// The sensor records are repeated after this much, or as much as the
-	// segment has by then, so that damage to one page takes no others with it.
-	minRepeat, maxRepeat = 8 << 10, 64 << 10
-
-	// maxRefusalAhead bounds how far the mark of a sensor whose readings are
-	// being refused lies ahead.
-	maxRefusalAhead = 1 << 20
-)
+// The sensor records are repeated after this much, or as much as the segment
+// has by then, so that damage to one page takes no others with it.
+const minRepeat, maxRepeat = 8 << 10, 64 << 10
 
 // errNoRoom says that the active segment takes no more of such records.
 var errNoRoom = errors.New("segment is full")
@@ -167,7 +161,7 @@ func (b *Buffer) refuse(s *sensor, why reason) {
 	if !s.known && b.define(s) != nil {
 		return
 	}
-	ahead := min(max(b.o.ReserveAhead, 2*(s.next-s.recorded())), maxRefusalAhead)
+	ahead := min(max(b.o.ReserveAhead, 2*(s.next-s.recorded())), MaxReserveAhead)
 	if mark := max(s.marked, min(s.next+ahead, telemetry.MaxSeq+1)); b.writeMark(s, why, mark) == nil {
 		s.marked, s.markReason = mark, why
 	}

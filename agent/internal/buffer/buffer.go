@@ -133,6 +133,10 @@ type Buffer struct {
 	// It is taken before mu.
 	slow  sync.Mutex
 	doubt error // of a segment left behind uncommitted; slow guards it
+	// suspect is why the active segment's last sync failed. The kernel may
+	// have thrown away what it could not write, and would say success next
+	// time. slow guards it, too.
+	suspect error
 
 	// mu guards all that follows and is never held while the medium is
 	// waited for, but for writes to the page cache.

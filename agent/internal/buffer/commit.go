@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -65,19 +66,18 @@ func (b *Buffer) commit(forced *sensor, closing bool) error {
 	err := b.writeCommit(forced, closing)
 	file, from, to, freed := b.file, b.durable, b.tail, b.stored
 	base := b.active().base
+	err = errors.Join(err, b.suspect)
 	for _, s := range b.order {
 		s.syncing, s.committed = s.marked, s.next
 	}
 	b.mu.Unlock()
 
-	if from < to {
+	if from < to && b.suspect == nil {
 		serr := file.Sync()
 		b.mu.Lock()
 		b.stats.Syncs++
 		if serr != nil {
-			// The kernel may have thrown away what it could not write, and
-			// may say success next time.
-			b.sealed, b.frozen = true, true
+			b.sealed, b.frozen, b.suspect = true, true, serr
 			err = errors.Join(err, serr)
 		} else {
 			b.stats.PagesSynced += uint64((to-base-1)/pageSize-(from-base)/pageSize) + 1
@@ -219,7 +219,7 @@ func (b *Buffer) removeFreed() error {
 		return nil
 	}
 	for i, seg := range gone {
-		if err := b.fs.Remove(segmentName(seg.base)); err != nil {
+		if err := b.fs.Remove(segmentName(seg.base)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			b.mu.Lock()
 			b.segs = append(append([]segment{}, gone[i:]...), b.segs...)
 			b.mu.Unlock()

@@ -251,11 +251,19 @@ func resize(data []byte, n int) []byte {
 func (f *diskFile) Sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if dies, err := f.d.enter("sync", f.name); dies || err != nil {
-		return orDead(err)
+	dies, err := f.d.enter("sync", f.name)
+	if dies || f.d.dead {
+		return errDead
 	}
-	f.node.synced, f.node.dirty = slices.Clone(f.node.data), nil
-	return nil
+	if err == nil {
+		f.node.synced = slices.Clone(f.node.synced)
+		for _, w := range f.node.dirty {
+			f.node.synced = w.apply(f.node.synced)
+		}
+	}
+	// What a failed sync did not write is clean all the same, as on Linux.
+	f.node.dirty = nil
+	return err
 }
 
 func (f *diskFile) Size() (int64, error) {

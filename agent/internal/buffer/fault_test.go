@@ -213,3 +213,59 @@ func TestFailedSync(t *testing.T) {
 		cmpFrames(t, got[:min(len(got), len(want))], want)
 	})
 }
+
+// TestSyncFailsOnce has the kernel drop what one sync should have written, and
+// say success from then on.
+func TestSyncFailsOnce(t *testing.T) {
+	for at := range 40 {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 4, BootID: "1"}
+		b := mustOpen(t, o)
+		syncs := 0
+		d.fault = func(op, _ string) error {
+			if op == "sync" {
+				if syncs++; syncs == at+1 {
+					return syscall.EIO
+				}
+			}
+			return nil
+		}
+		handed := map[uint64]bool{}
+		certain := map[uint64]bool{}
+		for i := range int64(60) {
+			f := frame("a", i, 1)
+			if b.Append(f) == nil {
+				handed[f.Seq] = true
+			}
+			if i%10 == 9 && b.Commit() == nil {
+				for seq := range handed {
+					certain[seq] = true
+				}
+			}
+		}
+		o.FS, o.BootID = d.cutAll(), "2"
+		b = mustOpen(t, o)
+		all, err := account(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := range handed {
+			if !all["a"].read[seq] && !all["a"].lost[seq] {
+				t.Errorf("sync %d failed: %d is neither there nor declared", at+1, seq)
+			}
+		}
+		missing := 0
+		for seq := range certain {
+			if !all["a"].read[seq] {
+				missing++
+			}
+		}
+		// Commit said so once; the later ones speak of what came later.
+		if missing > 10+4 {
+			t.Errorf("sync %d failed: %d committed readings are missing", at+1, missing)
+		}
+		if f := mustAppend(t, b, frame("a", 1, 1)); handed[f.Seq] {
+			t.Errorf("sync %d failed: %d is used again", at+1, f.Seq)
+		}
+	}
+}

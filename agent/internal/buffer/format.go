@@ -23,7 +23,7 @@ const (
 	crcSize    = 4
 	maxPayload = 4096
 	maxRecord  = prefixSize + maxPayload + crcSize
-	minFrame   = prefixSize + 5 + crcSize // the smallest frame record
+	minNumber  = prefixSize + 3 + crcSize // the smallest record that says a number was used: a mark
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

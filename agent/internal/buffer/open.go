@@ -90,7 +90,7 @@ func (b *Buffer) readFile(name string, n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	p := make([]byte, n)
 	m, err := f.ReadAt(p, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -133,7 +133,7 @@ func (b *Buffer) fileSize(name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	return f.Size()
 }
 

@@ -310,9 +310,9 @@ func (r *recovery) resume(sameBoot bool) {
 		default:
 			next = max(next, s.marked)
 			if r.damage > 0 {
-				// A mark may be among what is damaged, and so may be the
-				// frames that it let through.
-				next = max(next, min(s.next+r.damage/minFrame+MaxReserveAhead, telemetry.MaxSeq+1))
+				// Marks may be among what is damaged, each of which moved
+				// the numbers on by so much at most.
+				next = min(next+(1+r.damage/minNumber)*MaxReserveAhead, telemetry.MaxSeq+1)
 			}
 			switch {
 			case s.markReason != reasonNone:

@@ -17,9 +17,7 @@ func (b *Buffer) rotateFrom(base Position) error {
 	b.sealed = true
 	b.mu.Unlock()
 	if err := b.commit(nil, false); err != nil {
-		// What is not on the medium may be lost, and will be declared if so.
-		b.doubt = err
-		b.o.Logger.Error("buffer segment not committed", slog.String("segment", segmentName(base)), slog.Any("error", err))
+		b.doubt = err // what is not on the medium may be lost, and will be declared if so
 	}
 	b.mu.Lock()
 	for !b.hasRoom(b.roomWanted()) {
@@ -108,7 +106,7 @@ func (b *Buffer) startSegment(base Position) (err error) {
 	b.file, b.durable, b.tail = file, base, base+Position(len(head.bytes))
 	b.stored = head.freed
 	b.repeat = b.nextRepeat()
-	b.sealed, b.frozen = false, false
+	b.sealed, b.frozen, b.suspect = false, false, nil
 	b.stats.BytesWritten += uint64(len(head.bytes))
 	b.adoptHead(head)
 	b.notify()

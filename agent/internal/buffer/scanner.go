@@ -80,7 +80,7 @@ func readSegment(fs FS, base, pos Position, p []byte) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	off := int64(pos - base)
 	n, err := f.ReadAt(p, off)
 	if n == len(p) {
