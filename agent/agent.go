@@ -29,6 +29,8 @@ const (
 	// ackTimeout is how long the broker may take to acknowledge a message
 	// before the connection is given up.
 	ackTimeout = 30 * time.Second
+	// writeTimeout is how long the network may take a message.
+	writeTimeout = 10 * time.Second
 	// statusInterval is how often the retained status is renewed.
 	statusInterval = time.Minute
 )
@@ -129,6 +131,7 @@ func New(o Options) (*Agent, error) {
 		Receipts:       c.Uplink.Receipts,
 		KeepAlive:      c.MQTT.KeepAlive,
 		ConnectTimeout: c.MQTT.ConnectTimeout,
+		WriteTimeout:   writeTimeout,
 		AckTimeout:     ackTimeout,
 		BackoffMin:     c.Uplink.BackoffMin,
 		BackoffMax:     c.Uplink.BackoffMax,
@@ -166,7 +169,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := a.newServer()
+	server, err := a.newServer(ctx)
 	if err != nil {
 		return err
 	}

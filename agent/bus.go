@@ -46,7 +46,7 @@ func (b *bus) String() string { return b.name }
 func (b *bus) Tx(addr uint16, w, r []byte) error {
 	current, err := b.get()
 	if err != nil {
-		return &sample.Fault{Reason: sample.Bus, Err: err}
+		return &sample.FaultError{Reason: sample.Bus, Err: err}
 	}
 	err = current.Tx(addr, w, r)
 	if errors.Is(err, syscall.ENODEV) {

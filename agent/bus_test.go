@@ -51,7 +51,7 @@ func TestBusIsOpenedAgainWithBackoff(t *testing.T) {
 			if !errors.Is(err, errAbsent) || sample.Reason(err) != sample.Bus {
 				t.Fatalf("%v is %q, want %v as %q", err, sample.Reason(err), errAbsent, sample.Bus)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if len(attempts) != 5 {
 			t.Fatalf("%d attempts, want 5", len(attempts))
@@ -97,7 +97,7 @@ func TestFaultOfDriverErrors(t *testing.T) {
 		{fmt.Errorf("bme280: %w", drivers.ErrBadCalibration), sample.Calibration},
 		{fmt.Errorf("bme280: %w", drivers.ErrReset), sample.Reset},
 		{fmt.Errorf("bme280: %w", syscall.ENXIO), sample.NACK},
-		{fmt.Errorf("bme280: %w", &sample.Fault{Reason: sample.Bus, Err: errBusClosed}), sample.Bus},
+		{fmt.Errorf("bme280: %w", &sample.FaultError{Reason: sample.Bus, Err: errBusClosed}), sample.Bus},
 	}
 	for _, tt := range tests {
 		err := fault(tt.err)

@@ -130,7 +130,7 @@ func fault(err error) error {
 		{drivers.ErrReset, sample.Reset},
 	} {
 		if errors.Is(err, kind.err) {
-			return &sample.Fault{Reason: kind.reason, Err: err}
+			return &sample.FaultError{Reason: kind.reason, Err: err}
 		}
 	}
 	return err

@@ -19,12 +19,12 @@ type server struct {
 }
 
 // newServer listens, if the configuration says where.
-func (a *Agent) newServer() (*server, error) {
+func (a *Agent) newServer(ctx context.Context) (*server, error) {
 	listen := a.opts.Config.Metrics.Listen
 	if listen == "" {
 		return &server{}, nil
 	}
-	l, err := net.Listen("tcp", listen)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("metrics.listen: %w", err)
 	}

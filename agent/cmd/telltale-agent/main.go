@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -18,8 +19,12 @@ import (
 )
 
 func main() {
-	// The heap is a few hundred kilobytes of a Pi's memory, and garbage comes
-	// at some frames a second: collecting often costs nothing.
+	// A few readings a second need one processor, and wake fewer threads with
+	// it. The heap is a few hundred kilobytes: collecting often costs nothing,
+	// and keeps it that small.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(20)
 	}

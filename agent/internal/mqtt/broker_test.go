@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
-	"sync/atomic"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +31,8 @@ type broker struct {
 type rules struct {
 	mochi.HookBase
 	password string
-	denied   string // the topic that nobody may read
+	denied   string        // the topic that nobody may read
+	gate     chan struct{} // if not nil, each connection waits for a token
 }
 
 func (r *rules) ID() string { return "rules" }
@@ -39,6 +42,9 @@ func (r *rules) Provides(b byte) bool {
 }
 
 func (r *rules) OnConnectAuthenticate(_ *mochi.Client, pk packets.Packet) bool {
+	if r.gate != nil {
+		<-r.gate
+	}
 	return string(pk.Connect.Password) == r.password
 }
 
@@ -57,7 +63,11 @@ func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broke
 	must(t, b.AddListener(b.listener))
 	must(t, b.Serve())
 	must(t, b.Subscribe("#", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { b.messages <- pk }))
-	t.Cleanup(func() { _ = b.Close() })
+	t.Cleanup(func() {
+		closed := make(chan error, 1)
+		go func() { closed <- b.Close() }()
+		must(t, wait(t, closed, "the broker's end"))
+	})
 	return b
 }
 
@@ -78,14 +88,58 @@ func (b *broker) message(t *testing.T, topic string) packets.Packet {
 	}
 }
 
-// cut breaks the client's connection without a word.
-func (b *broker) cut(t *testing.T, id string) {
+// line is a network between a client and a broker that can be cut.
+type line struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func startLine(t *testing.T, broker string) *line {
 	t.Helper()
-	client, ok := b.Clients.Get(id)
-	if !ok {
-		t.Fatalf("the broker has no client %s", id)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	l := &line{Listener: listener}
+	var ends sync.WaitGroup
+	ends.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", broker)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			l.mu.Lock()
+			l.conns = append(l.conns, client, server)
+			l.mu.Unlock()
+			for _, way := range [2][2]net.Conn{{client, server}, {server, client}} {
+				ends.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					_ = way[0].Close()
+					_ = way[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		l.cut()
+		ends.Wait()
+	})
+	return l
+}
+
+// cut breaks all connections without a word.
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, conn := range l.conns {
+		_ = conn.Close()
 	}
-	client.Stop(packets.ErrServerShuttingDown)
+	l.conns = nil
 }
 
 func must(t *testing.T, err error) {
@@ -126,8 +180,7 @@ type running struct {
 	*Client
 	events *listener
 	log    *log
-	frame  atomic.Uint64 // what its status says
-	stop   func()        // ends Run and waits for it
+	stop   func() // ends Run and waits for it
 	ended  chan error
 	set    *metrics.Set
 }
@@ -151,6 +204,7 @@ func options(url string) Options {
 		Receipts:       true,
 		KeepAlive:      30 * time.Second,
 		ConnectTimeout: patience,
+		WriteTimeout:   100 * time.Millisecond,
 		AckTimeout:     patience,
 		BackoffMin:     time.Millisecond,
 		BackoffMax:     5 * time.Millisecond,
@@ -172,7 +226,7 @@ func run(t *testing.T, o Options) *running {
 	}}))
 	if o.Status == nil {
 		o.Status = func() Status {
-			return Status{Version: "v1", Uptime: 7, Buffer: &Depth{Frames: r.frame.Load(), Bytes: 1234, Oldest: 1763870400123}, Faults: map[string]string{"bme280@1:0x76": "nack"}}
+			return Status{Version: "v1", Uptime: 7, Buffer: &Depth{Frames: 3, Bytes: 1234, Oldest: 1763870400123}, Faults: map[string]string{"bme280@1:0x76": "nack"}}
 		}
 	}
 	c, err := New(o)

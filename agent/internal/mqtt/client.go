@@ -38,8 +38,6 @@ func Reason(err error) string {
 }
 
 const (
-	// writeTimeout bounds how long handing a message to the network may take.
-	writeTimeout = 10 * time.Second
 	// steady is how long a connection must last for the next one to be tried
 	// without the backoff that led to it. A broker that takes connections only
 	// to drop them is no better than one that refuses them.
@@ -71,6 +69,7 @@ type Options struct {
 	Receipts       bool // subscribe to the receipts
 	KeepAlive      time.Duration
 	ConnectTimeout time.Duration // of dialling, TLS, CONNECT and SUBSCRIBE together
+	WriteTimeout   time.Duration // of handing one message to the network
 	AckTimeout     time.Duration // after which a broker that does not acknowledge is given up
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
@@ -106,8 +105,8 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("mqtt: TLS is required for tls://")
 	case !telemetry.ValidDevice(o.Device) || o.ClientID == "":
 		return nil, fmt.Errorf("mqtt: device %q or client id %q is invalid", o.Device, o.ClientID)
-	case o.KeepAlive < time.Second || o.ConnectTimeout <= 0 || o.AckTimeout <= 0 || o.StatusInterval <= 0:
-		return nil, errors.New("mqtt: KeepAlive (at least a second), ConnectTimeout, AckTimeout and StatusInterval are required")
+	case o.KeepAlive < time.Second || o.ConnectTimeout <= 0 || o.WriteTimeout <= 0 || o.AckTimeout <= 0 || o.StatusInterval <= 0:
+		return nil, errors.New("mqtt: KeepAlive (at least a second), ConnectTimeout, WriteTimeout, AckTimeout and StatusInterval are required")
 	case o.BackoffMin <= 0 || o.BackoffMax < o.BackoffMin:
 		return nil, fmt.Errorf("mqtt: BackoffMin %v must be positive and at most BackoffMax %v", o.BackoffMin, o.BackoffMax)
 	case o.Status == nil || o.Logger == nil || o.Metrics == nil:
@@ -139,9 +138,8 @@ func New(o Options) (*Client, error) {
 func (c *Client) Connected() bool { return c.session.Load() != nil }
 
 // Publish sends payload to the frames topic at QoS 1, and keeps it. It blocks
-// until Paho has taken the message, which takes as long as the network holds
-// up those before it, at most writeTimeout. Unless it returns an error, acked
-// will be called, once: with nil at the broker's PUBACK, or with an error.
+// only while very many messages are on their way. Unless it returns an error,
+// acked will be called, once: with nil at the broker's PUBACK, or with an error.
 func (c *Client) Publish(ctx context.Context, payload []byte, acked func(error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -150,28 +148,26 @@ func (c *Client) Publish(ctx context.Context, payload []byte, acked func(error))
 	if s == nil {
 		return ErrNotConnected
 	}
-	return s.publish(telemetry.Topic(c.opts.Device, telemetry.Frames), false, payload, acked)
+	return s.publish(message{telemetry.Topic(c.opts.Device, telemetry.Frames), false, payload}, acked)
 }
 
 // Run keeps a connection to the broker until ctx ends. Then it publishes that
 // the agent is offline, and disconnects. It returns nil.
 func (c *Client) Run(ctx context.Context, l Listener) error {
-	for {
+	for ctx.Err() == nil {
 		start := time.Now()
-		err := c.serve(ctx, l)
-		if ctx.Err() != nil {
-			return nil
+		if err := c.serve(ctx, l); ctx.Err() == nil {
+			c.report(err)
 		}
-		c.report(err)
 		if time.Since(start) >= steady {
 			c.backoff.Reset()
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(c.backoff.NextBackOff()):
 		}
 	}
+	return nil
 }
 
 // serve makes one connection and serves it until it breaks or ctx ends.
@@ -242,7 +238,7 @@ func (c *Client) publishRetained(s *session, status *Status, done func(error)) {
 	}
 	payload, err := status.encode()
 	if err == nil {
-		err = s.publish(telemetry.Topic(c.opts.Device, telemetry.Status), true, payload, finish)
+		err = s.publish(message{telemetry.Topic(c.opts.Device, telemetry.Status), true, payload}, finish)
 	}
 	if err != nil {
 		finish(err)
@@ -271,7 +267,7 @@ func (c *Client) options() (*paho.ClientOptions, error) {
 		SetKeepAlive(c.opts.KeepAlive).
 		SetPingTimeout(min(c.opts.KeepAlive, 10*time.Second)).
 		SetConnectTimeout(c.opts.ConnectTimeout).
-		SetWriteTimeout(writeTimeout).
+		SetWriteTimeout(c.opts.WriteTimeout).
 		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetOrderMatters(true). // the handler runs inline; otherwise each message has a goroutine

@@ -27,7 +27,6 @@ func TestLife(t *testing.T) {
 	o := options("tcp://" + b.addr())
 	o.Status = nil
 	c := run(t, o)
-	c.frame.Store(3)
 
 	online := b.message(t, statusTopic)
 	want := `{"state":"online","version":"v1","uptime_s":7,"buffer":{"frames":3,"bytes":1234,"oldest":1763870400123},"faults":{"bme280@1:0x76":"nack"}}`
@@ -70,17 +69,22 @@ func TestLife(t *testing.T) {
 }
 
 func TestReconnects(t *testing.T) {
-	b := startBroker(t, "127.0.0.1:0", nil, &rules{})
-	c := run(t, options("tcp://"+b.addr()))
+	gate := make(chan struct{}, 1) // or mochi takes the session over before it has sent the will
+	b := startBroker(t, "127.0.0.1:0", nil, &rules{gate: gate})
+	t.Cleanup(func() { close(gate) })
+	network := startLine(t, b.addr())
+	c := run(t, options("tcp://"+network.Addr().String()))
 	for range 5 {
+		gate <- struct{}{}
 		wait(t, c.events.connected, "Connected")
 		b.message(t, statusTopic) // online
-		b.cut(t, "dev")
+		network.cut()
 		if got, want := string(b.message(t, statusTopic).Payload), `{"state":"offline","reason":"connection_lost","version":"v1"}`; got != want {
 			t.Errorf("will %s, want %s", got, want)
 		}
 		wait(t, c.events.disconnected, "Disconnected")
 	}
+	gate <- struct{}{}
 	wait(t, c.events.connected, "Connected")
 	must(t, b.Publish(receiptsTopic, []byte("receipt"), false, 0))
 	wait(t, c.events.receipts, "a receipt after the reconnect")
@@ -153,9 +157,6 @@ func TestRefusals(t *testing.T) {
 		{"TLS files", server("127.0.0.1"), rules{}, func(o *Options) {
 			o.TLS = func() (*tls.Config, error) { return nil, io.ErrUnexpectedEOF }
 		}, "tls_files"},
-		{"a broker without TLS", nil, rules{}, func(o *Options) {
-			o.TLS = trust(ours, "")
-		}, "network"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,11 +262,12 @@ func TestGoroutinesEnd(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("connections", func(t *testing.T) {
 		b := startBroker(t, "127.0.0.1:0", nil, &rules{})
-		c := run(t, options("tcp://"+b.addr()))
+		network := startLine(t, b.addr())
+		c := run(t, options("tcp://"+network.Addr().String()))
 		for range 20 {
 			wait(t, c.events.connected, "Connected")
 			must(t, c.Publish(t.Context(), []byte("frame"), func(error) {}))
-			b.cut(t, "dev")
+			network.cut()
 			wait(t, c.events.disconnected, "Disconnected")
 		}
 		wait(t, c.events.connected, "Connected")
@@ -293,6 +295,7 @@ func TestNewRefuses(t *testing.T) {
 		"a wild device":    func(o *Options) { o.Device = "+" },
 		"no client id":     func(o *Options) { o.ClientID = "" },
 		"no keep alive":    func(o *Options) { o.KeepAlive = 0 },
+		"no write timeout": func(o *Options) { o.WriteTimeout = 0 },
 		"no ack timeout":   func(o *Options) { o.AckTimeout = 0 },
 		"inverted backoff": func(o *Options) { o.BackoffMax = 0 },
 		"no status":        func(o *Options) { o.Status = nil },

@@ -14,11 +14,10 @@
 //
 // # Concurrency
 //
-// [Client.Run] owns the connections; [Client.Publish] may be called from one
-// goroutine beside it. Two goroutines of ours serve a connection, one that
-// waits for the broker's acknowledgements in order, and Run's own. A goroutine
-// of Paho's may outlast its connection by the writeTimeout, if the network
-// stood still as it ended.
+// [Client.Run] owns the connections; [Client.Publish] may be called beside it,
+// from any goroutine. Two goroutines of ours serve a connection beside Run's. All
+// end with it but one, which outlasts it by up to WriteTimeout if the connection
+// breaks just while it hands a message to Paho.
 //
 // Sources: MQTT 3.1.1, OASIS Standard, 29 October 2014; the sections are cited
 // where they matter.

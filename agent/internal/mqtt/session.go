@@ -10,23 +10,37 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
-// session is one connection.
+// queueSize is how many messages may wait for Paho, and how many for their
+// acknowledgement, before publishing blocks. The uplink sends far fewer at once.
+const queueSize = 64
+
+// session is one connection. Messages go through two goroutines: send hands
+// them to Paho, which blocks while the network does and, if the connection
+// breaks at that moment, until WriteTimeout; acknowledge waits for the PUBACKs.
 type session struct {
 	paho       paho.Client
 	ackTimeout time.Duration
-	failed     chan error // cap 1: why the connection is at its end
+	failed     chan error      // cap 1: why the connection is at its end
+	queue      chan message    // to send
+	tokens     chan paho.Token // from send to acknowledge
+	done       chan struct{}   // closed by close
+	waiter     sync.WaitGroup  // of acknowledge
+
+	turn sync.Mutex // held to publish, so that queue and pending have one order
 
 	mu      sync.Mutex
-	pending []pending     // published and not acknowledged, in order
-	closed  bool          // nothing is added to pending any more
-	added   chan struct{} // cap 1: signalled when pending has become longer
-	done    chan struct{} // closed by close
-	waiter  sync.WaitGroup
+	pending []pending // published and not acknowledged, in order
+	closed  bool      // nothing is added to pending any more
 }
 
-// pending is a message on its way.
+type message struct {
+	topic    string
+	retained bool
+	payload  []byte
+}
+
+// pending is what becomes of a message.
 type pending struct {
-	token    paho.Token
 	acked    func(error)
 	deadline time.Time
 }
@@ -35,13 +49,17 @@ func newSession(ackTimeout time.Duration) *session {
 	return &session{
 		ackTimeout: ackTimeout,
 		failed:     make(chan error, 1),
-		added:      make(chan struct{}, 1),
+		queue:      make(chan message, queueSize),
+		tokens:     make(chan paho.Token, queueSize),
 		done:       make(chan struct{}),
 	}
 }
 
-// start waits for acknowledgements until close.
-func (s *session) start() { s.waiter.Go(s.acknowledge) }
+// start serves the connection that is there now, until close.
+func (s *session) start() {
+	go s.send()
+	s.waiter.Go(s.acknowledge)
+}
 
 // fail ends the session; the first reason counts.
 func (s *session) fail(err error) {
@@ -68,27 +86,40 @@ func (s *session) serve(ctx context.Context, interval time.Duration, status func
 	}
 }
 
-// publish hands a message to Paho at QoS 1. See [Client.Publish].
-func (s *session) publish(topic string, retained bool, payload []byte, acked func(error)) error {
-	token := s.paho.Publish(topic, 1, retained, payload)
-	select {
-	case <-token.Done():
-		if err := token.Error(); err != nil {
-			return lost(err)
-		}
-	default:
-	}
+// publish sends a message at QoS 1. It blocks while queueSize messages are
+// ahead of it. Unless it returns an error, acked will be called, once.
+func (s *session) publish(m message, acked func(error)) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return ErrConnectionLost
 	}
-	s.pending = append(s.pending, pending{token, acked, time.Now().Add(s.ackTimeout)})
+	s.pending = append(s.pending, pending{acked, time.Now().Add(s.ackTimeout)})
+	s.mu.Unlock()
 	select {
-	case s.added <- struct{}{}:
-	default:
+	case s.queue <- m:
+	case <-s.done: // close calls acked
 	}
 	return nil
+}
+
+// send hands the messages to Paho.
+func (s *session) send() {
+	for {
+		select {
+		case m := <-s.queue:
+			token := s.paho.Publish(m.topic, 1, m.retained, m.payload)
+			select {
+			case s.tokens <- token:
+			case <-s.done:
+				return
+			}
+		case <-s.done:
+			return
+		}
+	}
 }
 
 // acknowledge reports the acknowledgements in the order of publishing, which is
@@ -97,24 +128,19 @@ func (s *session) acknowledge() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		p, ok := s.first()
-		if !ok {
+		select {
+		case token := <-s.tokens:
+			timer.Reset(time.Until(s.deadline()))
 			select {
-			case <-s.added:
-				continue
+			case <-token.Done():
+				s.pop()(lost(token.Error()))
+			case <-timer.C:
+				s.fail(ErrNoAck)
+				<-s.done
+				return
 			case <-s.done:
 				return
 			}
-		}
-		timer.Reset(time.Until(p.deadline))
-		select {
-		case <-p.token.Done():
-			s.pop()
-			p.acked(lost(p.token.Error()))
-		case <-timer.C:
-			s.fail(ErrNoAck)
-			<-s.done
-			return
 		case <-s.done:
 			return
 		}
@@ -129,21 +155,20 @@ func lost(err error) error {
 	return fmt.Errorf("%w: %w", ErrConnectionLost, err)
 }
 
-// first returns the oldest message on its way.
-func (s *session) first() (p pending, ok bool) {
+// deadline returns when the oldest pending message must have been acknowledged.
+func (s *session) deadline() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) == 0 {
-		return pending{}, false
-	}
-	return s.pending[0], true
+	return s.pending[0].deadline
 }
 
-// pop takes the oldest message off.
-func (s *session) pop() {
+// pop takes the oldest pending message off.
+func (s *session) pop() (acked func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	acked = s.pending[0].acked
 	s.pending = slices.Delete(s.pending, 0, 1)
+	return acked
 }
 
 // close disconnects and tells all who still wait for an acknowledgement that

@@ -73,8 +73,8 @@ func TestReason(t *testing.T) {
 		{fmt.Errorf("poll: %w", os.ErrDeadlineExceeded), Timeout},
 		{syscall.EIO, IO},
 		{errors.New("anything"), IO},
-		{fmt.Errorf("sense: %w", &Fault{CRC, errors.New("0x12")}), CRC},
-		{&Fault{WrongChip, syscall.ENXIO}, WrongChip},
+		{fmt.Errorf("sense: %w", &FaultError{CRC, errors.New("0x12")}), CRC},
+		{&FaultError{WrongChip, syscall.ENXIO}, WrongChip},
 	}
 	for _, errno := range nackErrnos {
 		tests = append(tests, struct {

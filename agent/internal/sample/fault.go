@@ -24,21 +24,21 @@ const (
 	IO          = "io"              // any other error of the bus
 )
 
-// Fault is an error of a chip that knows its reason.
-type Fault struct {
+// FaultError is an error of a chip that knows its reason.
+type FaultError struct {
 	Reason string
 	Err    error
 }
 
-func (f *Fault) Error() string { return f.Err.Error() }
+func (f *FaultError) Error() string { return f.Err.Error() }
 
-func (f *Fault) Unwrap() error { return f.Err }
+func (f *FaultError) Unwrap() error { return f.Err }
 
-// Reason classifies an error of a chip: by its [Fault], else by the errno that
+// Reason classifies an error of a chip: by its [FaultError], else by the errno that
 // it wraps. Linux adapters differ in what a missing acknowledge is; see
 // Documentation/i2c/fault-codes.rst of the kernel.
 func Reason(err error) string {
-	var fault *Fault
+	var fault *FaultError
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &fault):

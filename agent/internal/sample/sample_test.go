@@ -27,7 +27,7 @@ func (f senseFunc) Sense(ctx context.Context, p *telemetry.Payload) error { retu
 // steady returns a Chip that takes the time d and measures v of m.
 func steady(m telemetry.Measure, v telemetry.Micro, d time.Duration) Chip {
 	return senseFunc(func(_ context.Context, p *telemetry.Payload) error {
-		time.Sleep(d) // fake time: every test that uses it runs in a bubble
+		<-time.After(d) // fake time: every test that uses it runs in a bubble
 		p.Set(m, v)
 		return nil
 	})
@@ -126,7 +126,7 @@ func TestMissedTicksAreCountedNotCaughtUpWith(t *testing.T) {
 			Append: func(f *telemetry.Frame) error {
 				at = append(at, time.UnixMilli(f.Timestamp).Sub(start))
 				if len(at) == 3 {
-					time.Sleep(3500 * time.Millisecond) // a disk that stalls
+					<-time.After(3500 * time.Millisecond) // a disk that stalls
 				}
 				return nil
 			},
@@ -230,7 +230,7 @@ func TestFailingChipLeavesOutItsMeasuresOnly(t *testing.T) {
 			nil, telemetry.Faults{"nack", "nack"}, "nack"},
 		{"partly", func(_ context.Context, p *telemetry.Payload) error {
 			p.Set(telemetry.Temperature, 1)
-			return &Fault{OutOfRange, errors.New("humidity")}
+			return &FaultError{OutOfRange, errors.New("humidity")}
 		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range"},
 		{"silently", func(_ context.Context, p *telemetry.Payload) error {
 			p.Set(telemetry.Humidity, 1)

@@ -17,10 +17,10 @@ import (
 const MaxWait = 2 * time.Second
 
 var (
-	errBusy   = &Fault{Timeout, errors.New("still busy with an earlier reading")}
-	errLate   = &Fault{Timeout, errors.New("no answer in time")}
-	errAbsent = &Fault{NotReady, errors.New("the chip gave no value")}
-	errRange  = &Fault{OutOfRange, errors.New("the value is out of range")}
+	errBusy   = &FaultError{Timeout, errors.New("still busy with an earlier reading")}
+	errLate   = &FaultError{Timeout, errors.New("no answer in time")}
+	errAbsent = &FaultError{NotReady, errors.New("the chip gave no value")}
+	errRange  = &FaultError{OutOfRange, errors.New("the value is out of range")}
 )
 
 // sensor keeps one schedule. All but its counters belongs to the goroutine of
@@ -83,9 +83,9 @@ func (s *sensor) sample(ctx context.Context, tick uint64) {
 		PlaceID:   s.PlaceID,
 		Timestamp: s.sampler.opts.Now().UnixMilli(),
 	}
-	tickCtx, cancel := context.WithTimeout(ctx, s.wait)
-	defer cancel()
-	pending := s.start(tickCtx, tick)
+	late := time.NewTimer(s.wait)
+	defer late.Stop()
+	pending := s.start(request{tick, time.Now().Add(s.wait)})
 	for pending > 0 {
 		select {
 		case r := <-s.results:
@@ -94,10 +94,9 @@ func (s *sensor) sample(ctx context.Context, tick uint64) {
 				s.take(&r)
 				pending--
 			}
-		case <-tickCtx.Done():
-			if ctx.Err() != nil {
-				return // the agent stops: a reading cut short says nothing of its chips
-			}
+		case <-ctx.Done():
+			return // the agent stops: a reading cut short says nothing of its chips
+		case <-late.C:
 			s.abandon(tick)
 			pending = 0
 		}
@@ -106,7 +105,7 @@ func (s *sensor) sample(ctx context.Context, tick uint64) {
 }
 
 // start asks every chip that is not busy for a reading, and returns how many.
-func (s *sensor) start(ctx context.Context, tick uint64) (pending int) {
+func (s *sensor) start(req request) (pending int) {
 	for range len(s.results) { // what came too late for an earlier tick
 		r := <-s.results
 		s.workers[r.index].busy = false
@@ -117,8 +116,8 @@ func (s *sensor) start(ctx context.Context, tick uint64) (pending int) {
 			s.take(&result{index: i, err: errBusy})
 			continue
 		}
-		w.busy, w.tick = true, tick
-		w.requests <- request{ctx, tick}
+		w.busy, w.tick = true, req.tick
+		w.requests <- req
 		pending++
 	}
 	return pending

@@ -2,6 +2,7 @@ package sample
 
 import (
 	"context"
+	"time"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -17,9 +18,10 @@ type worker struct {
 	tick     uint64
 }
 
+// request asks for a reading by the deadline.
 type request struct {
-	ctx  context.Context
-	tick uint64
+	tick     uint64
+	deadline time.Time
 }
 
 type result struct {
@@ -37,9 +39,15 @@ func (w *worker) run(ctx context.Context, results chan<- result) {
 		case <-ctx.Done():
 			return
 		case req := <-w.requests:
-			r := result{index: w.index, tick: req.tick}
-			r.err = w.chip.Sense(req.ctx, &r.payload)
-			results <- r
+			results <- w.sense(ctx, req)
 		}
 	}
+}
+
+func (w *worker) sense(ctx context.Context, req request) result {
+	ctx, cancel := context.WithDeadline(ctx, req.deadline)
+	defer cancel()
+	r := result{index: w.index, tick: req.tick}
+	r.err = w.chip.Sense(ctx, &r.payload)
+	return r
 }

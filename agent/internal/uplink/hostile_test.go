@@ -77,7 +77,7 @@ func live(t *testing.T, l *life) error {
 		case 3:
 			b.disconnect()
 		case 4:
-			time.Sleep(time.Duration(rng.Int64N(int64(time.Minute))))
+			<-time.After(time.Duration(rng.Int64N(int64(time.Minute))))
 		case 5:
 			if l.Drops {
 				s.drop(2 + rng.IntN(10))
@@ -94,7 +94,7 @@ func live(t *testing.T, l *life) error {
 	b.mu.Unlock()
 	b.connect()
 	appendSome()
-	time.Sleep(10 * time.Minute)
+	<-time.After(10 * time.Minute)
 	synctest.Wait()
 	if err := quiet(b, s, l); err != nil {
 		return err

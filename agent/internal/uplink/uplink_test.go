@@ -48,12 +48,12 @@ func TestBatchesByCountSizeAndAge(t *testing.T) {
 		s.append(readings(0, 7)...)
 		b := deaf(run(t, s, 1, nil))
 		wantState(t, b, s, 0, []string{"0", "1", "2", "3", "4"}) // by count
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		wantState(t, b, s, 0, []string{"0", "1", "2", "3", "4"}) // a probe, alone: no receipt has come yet
 		b.uplink.Receive(receiptFor(0, 1))
-		time.Sleep(999 * time.Millisecond)
+		<-time.After(999 * time.Millisecond)
 		wantState(t, b, s, 2, []string{"0", "1", "2", "3", "4"})
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		wantState(t, b, s, 2, []string{"0", "1", "2", "3", "4"}, []string{"5", "6"}) // by age
 
 		if want, got := string(telemetry.AppendBatch(nil, readings(0, 5))), string(b.published()[0]); got != want {
@@ -67,7 +67,7 @@ func TestBatchesByCountSizeAndAge(t *testing.T) {
 		s.append(frames...)
 		b := run(t, s, 1, func(o *Options[int]) { o.BatchSize = 250 })
 		b.connect()
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		wantState(t, b, s, 3, []string{"0"}, []string{"1"}, []string{"2"}) // the second is too long for company
 		if want, got := string(telemetry.AppendFrame(nil, &frames[1])), string(b.published()[1]); got != want {
 			t.Errorf("message %s\nwant    %s", got, want)
@@ -94,7 +94,7 @@ func TestReceiptsFreeThePrefixOnly(t *testing.T) {
 		wantState(t, b, s, 10, first, second)
 		b.uplink.Receive(receiptFor(0, 9)) // again, and late: nothing more happens
 		wantState(t, b, s, 10, first, second)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		wantState(t, b, s, 10, first, second)
 		if diff := cmp.Diff([]int{2, 5, 10}, s.frees); diff != "" {
 			t.Errorf("Free (-want +got):\n%s", diff)
@@ -118,14 +118,14 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		sent := [][]string{{"0", "1", "2", "3", "4"}, {"5", "6", "7", "8", "9"}, {"10", "11", "12", "13", "14"}}
 		wantState(t, b, s, 3, sent...)
 		b.uplink.Receive(receiptFor(6, 8))
-		time.Sleep(10*time.Second - time.Millisecond)
+		<-time.After(10*time.Second - time.Millisecond)
 		wantState(t, b, s, 3, sent...)
-		time.Sleep(time.Second) // at most 750 ms of the first backoff
+		<-time.After(time.Second) // at most 750 ms of the first backoff
 		sent = append(sent, []string{"3", "4", "5", "9", "10"})
 		wantState(t, b, s, 3, sent...) // without what has its receipt, and as a probe, alone
 		b.uplink.Receive(receiptFor(3, 14))
 		wantState(t, b, s, 15, sent...) // the late receipt spares sending 11 to 14 again
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		wantState(t, b, s, 15, sent...)
 
 		if n := strings.Count(log.String(), "receipts overdue"); n != 1 {
@@ -159,7 +159,7 @@ func TestBackoffGrowsWhileNoReceiptComes(t *testing.T) {
 		s := newStore()
 		s.append(readings(0, 50)...)
 		b := deaf(run(t, s, 1, nil))
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		synctest.Wait()
 		// 10 s of timeout and at most 90 s of backoff a round: at least 36; with
 		// at least 30 s of backoff but in the first rounds, at most 100.
@@ -182,7 +182,7 @@ func TestReconnectSendsAgainAtOnce(t *testing.T) {
 		batch := []string{"0", "1", "2", "3", "4"}
 		wantState(t, b, s, 0, batch)
 		b.disconnect()
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		wantState(t, b, s, 0, batch)
 		b.connect()
 		wantState(t, b, s, 0, batch, batch)
@@ -199,7 +199,7 @@ func TestWithoutReceiptsPubackFrees(t *testing.T) {
 		b := run(t, s, 1, func(o *Options[int]) { o.Receipts = false })
 		b.faults = faults{LoseMessage: 100}
 		b.connect()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		wantState(t, b, s, 10, []string{"0", "1", "2", "3", "4"}, []string{"5", "6", "7", "8", "9"})
 
 		b.mu.Lock()
@@ -207,7 +207,7 @@ func TestWithoutReceiptsPubackFrees(t *testing.T) {
 		b.mu.Unlock()
 		s.append(readings(10, 5)...)
 		batch := []string{"10", "11", "12", "13", "14"}
-		time.Sleep(10*time.Second + 750*time.Millisecond)
+		<-time.After(10*time.Second + 750*time.Millisecond)
 		synctest.Wait()
 		if n := len(b.published()); n != 4 {
 			t.Errorf("%d messages, want the third sent twice: %v", n, b.batches())
@@ -232,7 +232,7 @@ func TestUnreadableBufferIsTriedAgain(t *testing.T) {
 		var log bytes.Buffer
 		b := run(t, s, 1, func(o *Options[int]) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		b.connect()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		wantState(t, b, s, 5, []string{"0", "1", "2", "3", "4"})
 		if n := strings.Count(log.String(), "buffer unreadable"); n != 1 {
 			t.Errorf("said %d times that the buffer is unreadable, want once:\n%s", n, &log)
@@ -247,7 +247,7 @@ func TestDroppedFramesAreSentAsLoss(t *testing.T) {
 		b := deaf(run(t, s, 1, nil))
 		wantState(t, b, s, 0, []string{"0", "1", "2", "3", "4"})
 		s.drop(7)
-		time.Sleep(12 * time.Second)
+		<-time.After(12 * time.Second)
 		wantState(t, b, s, 6, []string{"0", "1", "2", "3", "4"}, []string{"lost 0-6", "7", "8", "9"})
 		b.uplink.Receive(receiptFor(0, 9))
 		wantState(t, b, s, 10, []string{"0", "1", "2", "3", "4"}, []string{"lost 0-6", "7", "8", "9"})
