@@ -161,6 +161,7 @@ type Buffer struct {
 	enc     encoder
 	frames  uint64 // frame records in the log, since it was made
 	stats   counters
+	counted counted // by the last Stats
 }
 
 // A definition is a sensor record of the active segment; its place in

@@ -144,3 +144,35 @@ func TestConcurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestStats frees reading by reading, over several segments.
+func TestStats(t *testing.T) {
+	b := mustOpen(t, Options{FS: newDisk(), SegmentSize: MinSegmentSize, BootID: "1"})
+	const n = 2000
+	for i := range int64(n) {
+		mustAppend(t, b, frame(sensorIDs[i%3], i+1, 1))
+	}
+	r := b.Reader()
+	for i := range n {
+		s := b.Stats()
+		if s.Frames != uint64(n-i) || s.Oldest != int64(i+1) || s.Appended != n {
+			t.Fatalf("stats %+v after %d were freed", s, i)
+		}
+		var f telemetry.Frame
+		p, err := r.Next(&f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Free(p); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 0 {
+			if err := b.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if s := b.Stats(); s.Frames != 0 || s.Oldest != 0 {
+		t.Errorf("stats %+v, want nothing", s)
+	}
+}

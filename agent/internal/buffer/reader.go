@@ -76,7 +76,8 @@ func (b *Buffer) limit(i int) Position {
 
 // Next fills f with the next frame and returns the position just behind it, to
 // be given to Free once the frame is done with. It returns ErrEnd when there is
-// nothing more for now. It allocates nothing for a reading whose sensor and
+// nothing more for now. Any other error is the disk's: the next call tries
+// again. It allocates nothing for a reading whose sensor and
 // fault reasons it has seen.
 func (r *Reader) Next(f *telemetry.Frame) (Position, error) {
 	for {

@@ -39,7 +39,14 @@ func (b *Buffer) corrupt(n uint64, p Position) {
 	}
 }
 
-// Stats returns the buffer's state. It reads up to one segment from disk.
+// counted is how many frame records there are before a position.
+type counted struct {
+	at     Position
+	frames uint64
+}
+
+// Stats returns the buffer's state. It reads what was freed since it was last
+// called, in the segment of the cursor.
 func (b *Buffer) Stats() Stats {
 	b.mu.Lock()
 	s := Stats{
@@ -55,39 +62,52 @@ func (b *Buffer) Stats() Stats {
 	for r, name := range reasonNames[1:] {
 		s.Lost[name] = b.stats.lost[r+1]
 	}
-	frames := b.frames
+	frames, freed, known := b.frames, b.freed, b.counted
 	segs := append([]segment{}, b.segs...)
 	segs[len(segs)-1].end = b.tail
-	freed := b.freed
 	b.mu.Unlock()
 
-	var before uint64 // frames before the cursor
+	before, oldest := b.count(segs, freed, known)
+	s.Frames, s.Oldest = frames-min(before.frames, frames), oldest
+	b.mu.Lock()
+	b.counted = before
+	b.mu.Unlock()
+	return s
+}
+
+// count returns how many frames there are before freed, and the timestamp of
+// the first one behind. known is an earlier result.
+func (b *Buffer) count(segs []segment, freed Position, known counted) (before counted, oldest int64) {
 	for i, seg := range segs {
 		if freed >= seg.end && i < len(segs)-1 {
 			continue
 		}
-		before = seg.frames
 		scan := b.scanner()
-		for scan.start(seg.base, seg.end); ; {
+		scan.start(seg.base, seg.end)
+		before = counted{scan.pos, seg.frames}
+		if seg.base < known.at && known.at <= freed && known.at <= seg.end {
+			before, scan.pos = known, known.at
+		}
+		for {
 			rec, err := scan.next()
 			if err != nil {
 				break
+			}
+			if rec.end() <= freed {
+				before.at = rec.end()
 			}
 			if rec.typ != typeFrame {
 				continue
 			}
 			if rec.end() <= freed {
-				before++
+				before.frames++
 				continue
 			}
 			var f telemetry.Frame
 			if _, ok := decodeFrame(rec.payload, &f, func([]byte) string { return "" }); ok {
-				s.Oldest = f.Timestamp
-				s.Frames = frames - min(before, frames)
-				return s
+				return before, f.Timestamp
 			}
 		}
 	}
-	s.Frames = frames - min(before, frames)
-	return s
+	return before, 0
 }
