@@ -30,7 +30,7 @@ func BenchmarkAppend(b *testing.B) {
 	closeBuffer(b, buf)
 }
 
-// BenchmarkDrain reads and frees them.
+// BenchmarkDrain reads them.
 func BenchmarkDrain(b *testing.B) {
 	buf := mustOpen(b, Options{Dir: b.TempDir(), MaxSize: 1 << 30, BootID: "1"})
 	const n = 1_000_000
@@ -54,7 +54,7 @@ func BenchmarkDrain(b *testing.B) {
 	closeBuffer(b, buf)
 }
 
-// BenchmarkReopen opens a buffer of 1 GB that was killed, and reads its first
+// BenchmarkReopen opens a buffer of 1 GB as after a kill, and reads its first
 // frame.
 func BenchmarkReopen(b *testing.B) {
 	o := Options{Dir: b.TempDir(), MaxSize: 2 << 30, BootID: "1"}
