@@ -26,7 +26,7 @@ type publisher struct {
 	reader *bufio.Reader
 }
 
-// window bounds the publications that the broker has not acknowledged, so that
+// inFlight bounds the publications that the broker has not acknowledged, so that
 // no packet identifier is used twice at a time.
 const inFlight = 20_000
 
@@ -68,9 +68,9 @@ func packet(topic string, payload []byte) []byte {
 // broker takes them), and waits for the last acknowledgement.
 func (p *publisher) send(ctx context.Context, packets [][]byte, rate int) error {
 	slots := make(chan struct{}, inFlight)
-	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, func() { p.conn.Close() })
 	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		var ack [4]byte
 		for range packets {

@@ -126,7 +126,7 @@ func Default() Config {
 		},
 		Bridge: Bridge{
 			MaxUnacknowledged:     4000,
-			MaxUnacknowledgedSize: 32 * settings.MiB,
+			MaxUnacknowledgedSize: 8 * settings.MiB,
 			BatchMessages:         2000,
 			BatchAge:              3 * time.Millisecond,
 			MaxFuture:             10 * time.Minute,
