@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest"
+	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/lab"
 	"github.com/telltale-iot/telltale/simulator/ledger"
@@ -84,20 +85,6 @@ func get(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-func within(t *testing.T, limit time.Duration, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within %s: %s", limit, what)
-		case <-tick.C:
-		}
-	}
-}
-
 // TestServersThatComeLate starts ingest with no server there at all: it lives,
 // says by /readyz what it waits for, and works as soon as they come.
 func TestServersThatComeLate(t *testing.T) {
@@ -105,7 +92,7 @@ func TestServersThatComeLate(t *testing.T) {
 	i := run(t, parse(t, mqttAddr, kafkaAddr, mongoAddr))
 	base := "http://" + i.MetricsAddr()
 
-	within(t, 10*time.Second, "the process lives and is not ready", func() bool {
+	await.True(t, 10*time.Second, "the process lives and is not ready", func() bool {
 		alive, _ := get(t, base+"/healthz")
 		status, body := get(t, base+"/readyz")
 		for _, want := range []string{
@@ -135,7 +122,7 @@ func TestServersThatComeLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mqtt.Close() })
-	within(t, 60*time.Second, "all roles are ready", func() bool {
+	await.True(t, 60*time.Second, "all roles are ready", func() bool {
 		status, _ := get(t, base+"/readyz")
 		return status == http.StatusOK
 	})
@@ -161,7 +148,7 @@ func TestServersThatComeLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, 30*time.Second, "the frame in MongoDB", func() bool {
+	await.True(t, 30*time.Second, "the frame in MongoDB", func() bool {
 		count, _, err := follower.Stored(t.Context())
 		return err == nil && count == 1
 	})

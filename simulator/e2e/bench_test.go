@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // BenchmarkBridge measures the built ingest in the role of the bridge, with
@@ -46,7 +48,7 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 	startServers(b, "mosquitto", "kafka")
 	ingest := start(b, "telltale-ingest", "run", "--roles", "[bridge]",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "12", "--metrics-listen", metricsAddr)
-	within(b, 30*time.Second, "ingest is ready", ready)
+	await.True(b, 30*time.Second, "ingest is ready", ready)
 	packets := frames(b, messages, batch, 500)
 	size := len(packets[0])
 	load, err := dialPublisher(b.Context(), mqttAddr, "bench")
@@ -58,7 +60,7 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 	if err := load.send(b.Context(), packets[:1], 0); err != nil {
 		b.Fatal(err)
 	}
-	within(b, 30*time.Second, "the first frame in Kafka", func() bool { return kafkaRecords(b) == batch })
+	await.True(b, 30*time.Second, "the first frame in Kafka", func() bool { return kafkaRecords(b) == batch })
 
 	total := messages * batch
 	offered := time.Duration(0)
@@ -76,10 +78,10 @@ func benchmarkBridge(b *testing.B, messages, batch int, queued bool) {
 		publish()
 		begin = time.Now()
 		ingest.signal(syscall.SIGCONT)
-		within(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+		await.True(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
 	} else {
 		publish()
-		within(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
+		await.True(b, 60*time.Second, "all frames in Kafka", func() bool { return kafkaRecords(b) >= total })
 	}
 	elapsed := time.Since(begin)
 	after := ingest.usage()
@@ -137,7 +139,7 @@ func BenchmarkAgent(b *testing.B) {
 		startServers(b, "mosquitto", "kafka")
 		start(b, "telltale-ingest", "run", "--roles", "[bridge]",
 			"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--metrics-listen", metricsAddr)
-		within(b, 30*time.Second, "ingest is ready", ready)
+		await.True(b, 30*time.Second, "ingest is ready", ready)
 
 		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "emulated-agent"), "./testdata/emulated-agent")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -156,10 +158,10 @@ sensors:
 			b.Fatal(err)
 		}
 		agent := start(b, "emulated-agent", config)
-		within(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
+		await.True(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
 		before, records := agent.usage(), kafkaRecords(b)
 		begin := time.Now()
-		within(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
+		await.True(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
 		elapsed := time.Since(begin)
 		after := agent.usage()
 		b.ReportMetric(100*(after.cpu-before.cpu).Seconds()/elapsed.Seconds(), "%core")

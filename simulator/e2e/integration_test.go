@@ -21,6 +21,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/verify"
 )
@@ -52,7 +53,7 @@ func TestRealServers(t *testing.T) {
 	progress := func(readings int) {
 		t.Helper()
 		sampled, stored := lines(t, journal)+readings, documents(t)+readings
-		within(t, 60*time.Second, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
+		await.True(t, 60*time.Second, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
 			return lines(t, journal) >= sampled && documents(t) >= stored
 		})
 	}
@@ -62,12 +63,12 @@ func TestRealServers(t *testing.T) {
 	for i, frame := range seedFrames {
 		publish(t, frame, i%2 == 0)
 	}
-	within(t, 30*time.Second, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
+	await.True(t, 30*time.Second, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
 		return holdsSeedFrames(t)
 	})
 
 	t.Log("Prometheus scrapes the latest readings")
-	within(t, 30*time.Second, "a value of every device in Prometheus", func() bool {
+	await.True(t, 30*time.Second, "a value of every device in Prometheus", func() bool {
 		return len(query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`)) == devices
 	})
 	checkValues(t, journal, query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`))

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/climate"
@@ -71,21 +72,6 @@ func startPipeline(t *testing.T, devices int, window time.Duration) (p *pipeline
 	return p, journal, stop
 }
 
-// within waits for a condition, and fails the test at the deadline.
-func within(t testing.TB, limit time.Duration, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within %s: %s", limit, what)
-		case <-tick.C:
-		}
-	}
-}
-
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
 	response, err := http.Get(url)
@@ -107,7 +93,7 @@ func get(t *testing.T, url string) (status int, body string) {
 func TestPipeline(t *testing.T) {
 	const window = time.Second
 	p, journal, stop := startPipeline(t, 3, window)
-	within(t, 30*time.Second, "ingest is ready", func() bool {
+	await.True(t, 30*time.Second, "ingest is ready", func() bool {
 		status, _ := get(t, "http://"+p.MetricsAddr()+"/readyz")
 		return status == http.StatusOK
 	})
@@ -154,12 +140,12 @@ func TestPipeline(t *testing.T) {
 	good := fmt.Sprintf(`{"id":"visitor.good","place_id":"room-9","timestamp":%d,"epoch":1,"seq":0,"payload":{"temperature":7},"extra":[1,2]}`, now.UnixMilli())
 	publish(telemetry.Topic("visitor", telemetry.Frames), false, `[`+good+`,`+badInBatch+`]`)
 
-	within(t, 60*time.Second, "30 readings and a few windows", func() bool {
+	await.True(t, 60*time.Second, "30 readings and a few windows", func() bool {
 		totals := p.Ledger.Totals()
 		return journal.Len() >= 30 && totals.Windows >= 6
 	})
 	p.Fleet.StopSampling()
-	within(t, 30*time.Second, "empty buffers", func() bool { return p.Fleet.Stats().Buffered == 0 })
+	await.True(t, 30*time.Second, "empty buffers", func() bool { return p.Fleet.Stats().Buffered == 0 })
 	sources := verify.Sources{Brokers: []string{p.KafkaAddr()}, MongoURI: p.MongoURI(), Database: pipeline.Database}
 	report, err := verify.Await(t.Context(), journal, sources, window, 60*time.Second)
 	if err != nil {
@@ -228,12 +214,12 @@ func TestPipelineWithoutSensors(t *testing.T) {
 	}
 	defer client.Disconnect(0)
 	at := time.Now().Truncate(time.Millisecond)
-	within(t, 30*time.Second, "ingest is ready", func() bool {
+	await.True(t, 30*time.Second, "ingest is ready", func() bool {
 		status, _ := get(t, "http://"+p.MetricsAddr()+"/readyz")
 		return status == http.StatusOK
 	})
 	client.Publish(telemetry.SeedTopic, 1, false, fmt.Sprintf(`{"id":"mine","place_id":"room-1","timestamp":%d,"payload":{"temperature":21.5}}`, at.UnixMilli()))
-	within(t, 30*time.Second, "the reading in MongoDB", func() bool {
+	await.True(t, 30*time.Second, "the reading in MongoDB", func() bool {
 		count, rows, err := p.Ledger.Stored(t.Context())
 		if err != nil || count == 0 || len(rows) == 0 || rows[0].Date.IsZero() {
 			return false

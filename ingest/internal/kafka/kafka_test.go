@@ -8,49 +8,23 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
-// TestMain finds what the tests leave running.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := leaked(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+// patience is how long the tests wait for what must come.
+const patience = 20 * time.Second
 
-// leaked waits for goroutines that run this package's or kafka-go's code to
-// end, and returns the stacks of those that do not.
-func leaked() string {
-	var left []string
-	for range 200 {
-		buf := make([]byte, 1<<20)
-		left = nil
-		for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if !strings.Contains(stack, "TestMain") && (strings.Contains(stack, "segmentio/kafka-go") || strings.Contains(stack, "telltale/ingest")) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+// TestMain finds what the tests leave running.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOptionsAreValidated(t *testing.T) {
 	for _, test := range []struct {
@@ -106,7 +80,7 @@ func TestTLSAndSASL(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- p.Send(ctx, frames, []Record{{Key: []byte("k")}}) }()
-		waitFor(t, func() bool { return retries.all()[name] > 1 })
+		await.True(t, patience, "a second attempt", func() bool { return retries.all()[name] > 1 })
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 const frames = "iot-frames"
@@ -343,9 +344,9 @@ func TestKafkaComesLater(t *testing.T) {
 	p, retries := newProducer(t, Options{Brokers: []string{fmt.Sprintf("127.0.0.1:%d", port)}}, ProducerOptions{})
 	done := make(chan error, 1)
 	go func() { done <- p.Produce(t.Context(), numbered(3, 0, 10)) }()
-	waitFor(t, func() bool { return retries.all()["connection"] > 2 })
+	await.True(t, patience, "a third attempt to connect", func() bool { return retries.all()["connection"] > 2 })
 	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.Ports(port))
-	waitFor(t, func() bool { return retries.all()["unknown_topic_or_partition"] > 0 })
+	await.True(t, patience, "an attempt without the topic", func() bool { return retries.all()["unknown_topic_or_partition"] > 0 })
 	client, err := NewClient(Options{Brokers: cluster.ListenAddrs()})
 	if err != nil {
 		t.Fatal(err)
@@ -365,7 +366,7 @@ func TestProduceEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- p.Produce(ctx, numbered(1, 0, 1)) }()
-	waitFor(t, func() bool { return len(retries.all()) > 0 })
+	await.True(t, patience, "a failed attempt", func() bool { return len(retries.all()) > 0 })
 	go func() { done <- p.Produce(ctx, numbered(1, 0, 1)) }() // waits for its turn
 	cancel(reason)
 	for range 2 {
@@ -379,18 +380,6 @@ func TestProduceRefusesUndeclaredTopics(t *testing.T) {
 	p, _ := newProducer(t, Options{Brokers: []string{"127.0.0.1:1"}}, ProducerOptions{})
 	if err := p.Send(t.Context(), "other", []Record{{}}); err == nil {
 		t.Error("a topic that was not declared is accepted")
-	}
-}
-
-func waitFor(t *testing.T, condition func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for !condition() {
-		select {
-		case <-deadline:
-			t.Fatal("waited in vain")
-		case <-time.After(time.Millisecond):
-		}
 	}
 }
 

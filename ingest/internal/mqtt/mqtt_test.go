@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,41 +19,13 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
 
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt/mqtttest"
 )
 
 // TestMain finds what the tests leave running.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := leaked(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// leaked waits for goroutines that run this package's or Paho's code to end,
-// and returns the stacks of those that do not.
-func leaked() string {
-	var left []string
-	for range 100 {
-		buf := make([]byte, 1<<20)
-		left = nil
-		for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if !strings.Contains(stack, "TestMain") && (strings.Contains(stack, "paho.mqtt") || strings.Contains(stack, "telltale/ingest")) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // inbox is a handler that keeps what it is given, and acknowledges if told to.
 type inbox struct {
