@@ -410,7 +410,7 @@ func TestLosses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := read(t, c, "iot_losses"); len(got) != 4 || got[0] !=
-		`{"_id":"a/1/3-5","id":"a","epoch":{"$numberLong":"1"},"first":{"$numberLong":"3"},"last":{"$numberLong":"5"},"reason":"buffer_full"}` {
+		`{"_id":"a/1/3-5/buffer_full","id":"a","epoch":{"$numberLong":"1"},"first":{"$numberLong":"3"},"last":{"$numberLong":"5"},"reason":"buffer_full"}` {
 		t.Errorf("documents %v", got)
 	}
 	sent.mu.Lock()

@@ -89,7 +89,7 @@ func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) erro
 	for i, d := range declared {
 		// The reason is part of the identity: what explains a gap must not
 		// depend on which of two declarations of one range came first.
-		id := telemetry.FrameID(&telemetry.Frame{ID: d.Sensor, Epoch: d.Epoch, Lost: d.Loss})
+		id := telemetry.FrameID(&telemetry.Frame{ID: d.Sensor, Epoch: d.Epoch, Lost: d.Loss}) + "/" + d.Reason
 		w, err := newWrite(id, 0, bson.D{
 			{Key: "_id", Value: id}, {Key: "id", Value: d.Sensor}, {Key: "epoch", Value: int64(d.Epoch)},
 			{Key: "first", Value: int64(d.Seqs.First)}, {Key: "last", Value: int64(d.Seqs.Last)}, {Key: "reason", Value: d.Reason},
