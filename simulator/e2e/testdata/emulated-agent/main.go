@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -20,6 +22,8 @@ import (
 )
 
 func main() {
+	runtime.GOMAXPROCS(1)  // as telltale-agent's main does
+	debug.SetGCPercent(20) // likewise
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1]); err != nil {
