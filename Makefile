@@ -21,7 +21,6 @@ demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --fo
 	bin/telltale-simulator lab $(ARGS)
 
 test: ## everything that needs only Go, with the race detector
-	$(GO) vet ./...
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
 	$(GO) test $(RACE) ./...
 
