@@ -29,6 +29,9 @@ import (
 const (
 	devices = 20
 	window  = 5 * time.Second
+
+	// databaseName is one that nobody else's data is in: the test drops it.
+	databaseName = "telltale_e2e"
 )
 
 // TestRealServers runs 20 real agents through ingest on the real servers,
@@ -43,7 +46,7 @@ func TestRealServers(t *testing.T) {
 
 	ingest := start(t, "telltale-ingest", "run",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
-		"--mongo-uri", mongoURI(), "--aggregate-window", window.String(), "--aggregate-idle", "5s",
+		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", window.String(), "--aggregate-idle", "5s",
 		"--metrics-listen", metricsAddr)
 	fleet := start(t, "telltale-simulator", "fleet",
 		"--mqtt-url", "tcp://"+mqttAddr, "--devices", strconv.Itoa(devices), "--interval", "200ms",
@@ -93,7 +96,7 @@ func TestRealServers(t *testing.T) {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 	check := start(t, "telltale-simulator", "verify", "--journal", journal, "--kafka", "["+kafkaAddr+"]",
-		"--mongo", mongoURI(), "--window", window.String(), "--timeout", "90s")
+		"--mongo", mongoURI(), "--database", databaseName, "--window", window.String(), "--timeout", "90s")
 	err := check.wait(2 * time.Minute)
 	t.Log(check.output.String())
 	if err != nil {
@@ -140,7 +143,7 @@ func publish(t *testing.T, frame string, retained bool) {
 
 func holdsSeedFrames(t *testing.T) bool {
 	t.Helper()
-	stored, err := verify.Read(t.Context(), verify.Sources{Brokers: []string{kafkaAddr}, MongoURI: mongoURI(), Database: "iot"})
+	stored, err := verify.Read(t.Context(), verify.Sources{Brokers: []string{kafkaAddr}, MongoURI: mongoURI(), Database: databaseName})
 	if err != nil {
 		t.Logf("reading: %v", err)
 		return false
@@ -187,7 +190,7 @@ func database(t testing.TB, use func(context.Context, *mongo.Database) error) er
 	defer client.Disconnect(context.WithoutCancel(t.Context()))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	return use(ctx, client.Database("iot"))
+	return use(ctx, client.Database(databaseName))
 }
 
 func dropDatabase(t testing.TB) {
