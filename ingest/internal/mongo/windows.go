@@ -3,6 +3,7 @@ package mongo
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -99,7 +100,12 @@ func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) erro
 		}
 		writes, index = append(writes, w), append(index, i)
 	}
-	return c.put(ctx, losses, writes, index, answers, nil)
+	if err := c.put(ctx, losses, writes, index, answers, nil); err != nil {
+		return err
+	}
+	// All declarations have one small form: what refuses one is a mistake in
+	// the database, to be tried again until it is mended, not a poison document.
+	return errors.Join(answers...)
 }
 
 // lossDocument is a document of iot_losses.
