@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,8 +97,11 @@ func New(o Options) (_ *Pipeline, err error) {
 	p.ingest, err = ingest.New(ingest.Options{
 		Config: config, Logger: o.Logger.With("program", "ingest"), Registry: prometheus.NewRegistry(), Version: o.Version,
 	})
-	if err != nil {
+	if errors.As(err, new(*net.OpError)) {
 		return nil, &ListenError{"listen.metrics", o.Listen.Metrics, err}
+	}
+	if err != nil {
+		return nil, err
 	}
 	p.Ledger, err = ledger.New(ledger.Options{Brokers: []string{p.KafkaAddr()}, MongoURI: p.MongoURI(), Database: Database})
 	if err != nil {
