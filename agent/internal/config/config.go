@@ -15,6 +15,7 @@ type Config struct {
 	MQTT    MQTT         `yaml:"mqtt"`
 	Buffer  Buffer       `yaml:"buffer"`
 	Uplink  Uplink       `yaml:"uplink"`
+	Clock   Clock        `yaml:"clock"`
 	Sensors []Sensor     `yaml:"sensors" help:"the sensors: id, name, place_id, interval, chips"`
 	Metrics Metrics      `yaml:"metrics"`
 	Log     settings.Log `yaml:"log"`
@@ -38,6 +39,7 @@ type Buffer struct {
 	SegmentSize    settings.Size `yaml:"segment_size" help:"size of one file of the buffer"`
 	Drop           string        `yaml:"drop" enum:"oldest,newest" help:"which readings are given up, and declared lost, when the buffer is full"`
 	CommitInterval time.Duration `yaml:"commit_interval" help:"time after which readings are on the medium: the most that a power cut takes"`
+	MemorySize     settings.Size `yaml:"memory_size" help:"most that readings occupy in memory while the disk fails"`
 }
 
 // Uplink is how readings leave the buffer.
@@ -46,10 +48,20 @@ type Uplink struct {
 	BatchFrames    int           `yaml:"batch_frames" help:"most readings in one message"`
 	BatchSize      settings.Size `yaml:"batch_size" help:"greatest size of one message"`
 	BatchAge       time.Duration `yaml:"batch_age" help:"longest time that a reading waits for others to share a message with"`
+	Compression    string        `yaml:"compression" enum:"none,zstd" help:"compression of messages; zstd needs telltale's ingest behind the broker"`
+	MaxDrainRate   int           `yaml:"max_drain_rate" help:"most readings sent in a second, on average"`
 	InFlight       int           `yaml:"in_flight" help:"most messages that are sent and not yet receipted"`
 	ReceiptTimeout time.Duration `yaml:"receipt_timeout" help:"time without a receipt after which readings are sent again"`
 	BackoffMin     time.Duration `yaml:"backoff_min" help:"first wait after a failure; each further one is longer"`
 	BackoffMax     time.Duration `yaml:"backoff_max" help:"longest wait after a failure"`
+}
+
+// Clock is when the machine's wall clock is believed. A Raspberry Pi has no clock
+// of its own: until it is set, it says some time in the past.
+type Clock struct {
+	Trust    string `yaml:"trust" enum:"kernel,minimum,always" help:"when the wall clock is believed: once the kernel says that it is synchronised, once it is past clock.minimum, or always"`
+	Minimum  string `yaml:"minimum" help:"with trust minimum: the date before which the clock is certainly wrong, YYYY-MM-DD"`
+	Unsynced string `yaml:"unsynced" enum:"wait,send" help:"readings taken meanwhile wait in the buffer until their time is known, or are sent at once, marked with clock unsynced"`
 }
 
 // Sensor is one source of readings: chips that are read together.
@@ -92,6 +104,25 @@ const (
 	DropNewest = "newest"
 )
 
+// The compressions of messages.
+const (
+	CompressionNone = "none"
+	CompressionZstd = "zstd"
+)
+
+// When the wall clock is believed.
+const (
+	TrustKernel  = "kernel"
+	TrustMinimum = "minimum"
+	TrustAlways  = "always"
+)
+
+// What becomes of readings until then.
+const (
+	UnsyncedWait = "wait"
+	UnsyncedSend = "send"
+)
+
 // The modes of a BH1750.
 const (
 	ModeHigh  = "high"
@@ -110,18 +141,22 @@ func Default() Config {
 			SegmentSize:    4 * settings.MiB,
 			Drop:           DropOldest,
 			CommitInterval: 5 * time.Second,
+			MemorySize:     4 * settings.MiB,
 		},
 		Uplink: Uplink{
 			Receipts:       true,
 			BatchFrames:    50,
 			BatchSize:      64 * settings.KiB,
 			BatchAge:       time.Second,
+			Compression:    CompressionNone,
+			MaxDrainRate:   1000,
 			InFlight:       8,
 			ReceiptTimeout: 10 * time.Second,
 			BackoffMin:     500 * time.Millisecond,
 			BackoffMax:     time.Minute,
 		},
-		Log: settings.Log{Level: "info", Format: "text"},
+		Clock: Clock{Trust: TrustKernel, Unsynced: UnsyncedWait},
+		Log:   settings.Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -156,6 +191,9 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 	}
 	return m.TLS.Client()
 }
+
+// MinimumTime returns the moment at which the date Minimum begins in UTC.
+func (c Clock) MinimumTime() (time.Time, error) { return time.Parse(time.DateOnly, c.Minimum) }
 
 // Climate returns the settings of a BME280 or BMP280: how many samples make a
 // value, and the coefficient of the low-pass filter, 0 being off.

@@ -146,6 +146,18 @@ var cases = []struct {
 	{name: "connect timeout", yaml: strings.Replace(complete, "1883}", "1883, connect_timeout: 99ms}", 1), beyond: true,
 		want: "agent.yaml:2:49: mqtt.connect_timeout: 99ms: want from 100ms to 10m"},
 
+	{name: "clock", yaml: complete + "clock: {trust: ntp, unsynced: drop}", want: "agent.yaml:4:16: clock.trust: ntp: want kernel, minimum or always\n" +
+		"agent.yaml:4:31: clock.unsynced: drop: want wait or send"},
+	{name: "minimum date absent", yaml: complete + "clock: {trust: minimum}", beyond: true,
+		want: "agent.yaml:4:1: clock.minimum: want the date before which the clock is certainly wrong, such as 2026-11-26, as trust is minimum"},
+	{name: "minimum date wrong", yaml: complete + "clock: {trust: minimum, minimum: 2026-02-30}", beyond: true,
+		want: "agent.yaml:4:34: clock.minimum: 2026-02-30: want the date before which the clock is certainly wrong, such as 2026-11-26, as trust is minimum"},
+	{name: "minimum date unused", yaml: complete + "clock: {minimum: 2026-02-20}", beyond: true,
+		want: "agent.yaml:4:18: clock.minimum: 2026-02-20: want it left out, or trust to be minimum"},
+	{name: "memory", yaml: complete + "buffer: {memory_size: 1KiB}", want: "agent.yaml:4:23: buffer.memory_size: 1KiB: want from 256KiB to 1GiB", beyond: true},
+	{name: "drain rate", yaml: complete + "uplink: {max_drain_rate: 0, compression: gzip}", want: "agent.yaml:4:26: uplink.max_drain_rate: 0: want from 1 to 1000000\n" +
+		"agent.yaml:4:42: uplink.compression: gzip: want none or zstd"},
+
 	{name: "no folder", yaml: complete + "buffer: {dir: \"\"}", want: `agent.yaml:4:15: buffer.dir: "": want a folder`},
 	{name: "small segments", yaml: complete + "buffer: {segment_size: 63KiB}", want: "agent.yaml:4:24: buffer.segment_size: 63KiB: want from 64KiB to 1GiB", beyond: true},
 	{name: "few segments", yaml: complete + "buffer: {segment_size: 16MiB, max_size: 63MiB}", want: "agent.yaml:4:41: buffer.max_size: 63MiB: want at least four times segment_size, 64MiB", beyond: true},

@@ -22,6 +22,8 @@ const (
 	maxMessage  = 16 * settings.MiB
 	minSegment  = 64 * settings.KiB
 	maxSegment  = settings.GiB
+	minMemory   = 256 * settings.KiB
+	maxRate     = 1_000_000 // readings a second
 )
 
 // Validate reports what is wrong with the device, and between its sensors.
@@ -103,6 +105,17 @@ func (b Buffer) Validate(report report) {
 		report("max_size", b.MaxSize.String(), fmt.Sprintf("at least four times segment_size, %v", 4*b.SegmentSize))
 	}
 	settings.Within(report, "commit_interval", b.CommitInterval, 10*time.Millisecond, time.Hour)
+	settings.Within(report, "memory_size", b.MemorySize, minMemory, maxSegment)
+}
+
+// Validate reports a minimum that is no date, or that is not used.
+func (c Clock) Validate(report report) {
+	switch _, err := c.MinimumTime(); {
+	case c.Trust == TrustMinimum && err != nil:
+		report("minimum", "", "the date before which the clock is certainly wrong, such as 2026-11-26, as trust is minimum")
+	case c.Trust != TrustMinimum && c.Minimum != "":
+		report("minimum", "", "it left out, or trust to be minimum")
+	}
 }
 
 // Validate reports what is wrong with the uplink's settings.
@@ -110,6 +123,7 @@ func (u Uplink) Validate(report report) {
 	settings.Within(report, "batch_frames", u.BatchFrames, 1, maxFrames)
 	settings.Within(report, "batch_size", u.BatchSize, settings.KiB, maxMessage)
 	settings.Within(report, "batch_age", u.BatchAge, 0, time.Hour)
+	settings.Within(report, "max_drain_rate", u.MaxDrainRate, 1, maxRate)
 	settings.Within(report, "in_flight", u.InFlight, 1, maxInFlight)
 	settings.Within(report, "receipt_timeout", u.ReceiptTimeout, 100*time.Millisecond, time.Hour)
 	settings.Within(report, "backoff_min", u.BackoffMin, time.Millisecond, time.Hour)
