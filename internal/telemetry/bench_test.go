@@ -5,8 +5,12 @@ import (
 	"testing"
 )
 
-func BenchmarkDecode(b *testing.B) {
-	data := AppendFrame(nil, &exampleFrame)
+func BenchmarkDecode(b *testing.B) { benchmarkDecode(b, &exampleFrame) }
+
+func BenchmarkDecodeUnsynced(b *testing.B) { benchmarkDecode(b, &exampleUnsynced) }
+
+func benchmarkDecode(b *testing.B, frame *Frame) {
+	data := AppendFrame(nil, frame)
 	var d Decoder
 	var f Frame
 	b.ReportAllocs()

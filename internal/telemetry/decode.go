@@ -136,6 +136,10 @@ func (d *Decoder) object(f *Frame) {
 			ok = d.payload(&f.Payload)
 		case fieldFaults:
 			ok = d.faults(&f.Faults)
+		case fieldClock:
+			var word string
+			word, ok = d.reason()
+			f.Clock = Clock(word)
 		case fieldLost:
 			ok = d.lost(&f.Lost)
 		}
@@ -153,7 +157,7 @@ func (d *Decoder) check(f *Frame) {
 	if d.got.has(fieldLost) {
 		d.require(fieldEpoch, ReasonMissingEpoch, "want the epoch of what is lost")
 		if d.got&readingFields != 0 {
-			d.refuse(fieldLost, ReasonBadLoss, "want no timestamp, seq, payload or faults with it")
+			d.refuse(fieldLost, ReasonBadLoss, "want no timestamp, seq, payload, faults or clock with it")
 		}
 	} else {
 		d.require(fieldTimestamp, ReasonMissingTimestamp, "want the moment of sampling")

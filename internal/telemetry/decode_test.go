@@ -60,7 +60,7 @@ func TestDecode(t *testing.T) {
 		{
 			name: "null is absence",
 			json: `{"id":"a","timestamp":1,"name":null,"place_id":null,"date":null,"epoch":null,"seq":null,` +
-				`"payload":{"temperature":null},"faults":{"pressure":null},"lost":null}`,
+				`"payload":{"temperature":null},"faults":{"pressure":null},"clock":null,"lost":null}`,
 			want: minimal,
 		},
 		{name: "null objects", json: `{"id":"a","timestamp":1,"payload":null,"faults":null}`, want: minimal},
@@ -69,6 +69,18 @@ func TestDecode(t *testing.T) {
 			name: "faults alone",
 			json: `{"id":"a","timestamp":1,"faults":{"temperature":"crc","luminosity":"not_ready"}}`,
 			want: Frame{ID: "a", Timestamp: 1, Faults: Faults{Temperature: "crc", Luminosity: "not_ready"}},
+		}, {
+			name: "an unsynchronised clock",
+			json: `{"id":"a","timestamp":1,"clock":"unsynced"}`,
+			want: Frame{ID: "a", Timestamp: 1, Clock: ClockUnsynced},
+		}, {
+			name: "an estimated time, in any order",
+			json: `{"clock":"\u0065stimated","timestamp":1,"faults":{"temperature":"crc"},"id":"a"}`,
+			want: Frame{ID: "a", Timestamp: 1, Clock: ClockEstimated, Faults: Faults{Temperature: "crc"}},
+		}, {
+			name: "a clock of a later version",
+			json: `{"id":"a","timestamp":1,"clock":"` + strings.Repeat("z", 32) + `"}`,
+			want: Frame{ID: "a", Timestamp: 1, Clock: Clock(strings.Repeat("z", 32))},
 		}, {
 			name: "greatest integers",
 			json: `{"id":"a","timestamp":9223372036854775807,"epoch":9007199254740991,"seq":9007199254740991}`,
@@ -203,6 +215,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: reading + `,"date":null,‸"date":null}`, reason: ReasonDuplicateKey, field: "date", want: identified},
 		{json: reading + `,"payload":{"humidity":1,‸"humidity":2}}`, reason: ReasonDuplicateKey, field: "payload.humidity", want: identified},
 		{json: reading + `,"payload":{},‸"payload":{}}`, reason: ReasonDuplicateKey, field: "payload", want: identified},
+		{json: reading + `,"clock":"unsynced",‸"clock":"unsynced"}`, reason: ReasonDuplicateKey, field: "clock", want: identified},
 		{json: reading + `,"faults":{"humidity":"a",‸"humidity":"a"}}`, reason: ReasonDuplicateKey, field: "faults.humidity", want: identified},
 		{json: `{"id":"a","epoch":7,"lost":{"seq":[1,2],"reason":"x",‸"seq":[1,2]}}`, reason: ReasonDuplicateKey, field: "lost.seq", want: Frame{ID: "a"}},
 
@@ -228,6 +241,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: reading + `,"payload":{"pressure":‸false}}`, reason: ReasonWrongType, field: "payload.pressure", want: identified},
 		{json: reading + `,"faults":‸"nack"}`, reason: ReasonWrongType, field: "faults", want: identified},
 		{json: reading + `,"faults":{"humidity":‸1}}`, reason: ReasonWrongType, field: "faults.humidity", want: identified},
+		{json: reading + `,"clock":‸false}`, reason: ReasonWrongType, field: "clock", want: identified},
+		{json: reading + `,"clock":‸{"unsynced":true}}`, reason: ReasonWrongType, field: "clock", want: identified},
 		{json: `{"id":"a","epoch":7,"lost":‸[1,2]}`, reason: ReasonWrongType, field: "lost", want: Frame{ID: "a"}},
 		{json: `{"id":"a","epoch":7,"lost":{"seq":‸3,"reason":"x"}}`, reason: ReasonWrongType, field: "lost.seq", want: Frame{ID: "a"}},
 		{json: `{"id":"a","epoch":7,"lost":{"seq":‸[3],"reason":"x"}}`, reason: ReasonWrongType, field: "lost.seq", want: Frame{ID: "a"}},
@@ -263,6 +278,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: `{"id":"a","epoch":7,"lost":‸{"reason":"x"}}`, reason: ReasonBadLoss, field: "lost", want: Frame{ID: "a"}},
 		{json: reading + `,"lost":{"seq":[3,4],"reason":"x"}}‸`, reason: ReasonBadLoss, field: "lost", want: identified},
 		{json: `{"id":"a","epoch":7,"payload":{},"lost":{"seq":[3,4],"reason":"x"}}‸`, reason: ReasonBadLoss, field: "lost", want: Frame{ID: "a"}},
+		{json: `{"id":"a","epoch":7,"clock":"unsynced","lost":{"seq":[3,4],"reason":"x"}}‸`, reason: ReasonBadLoss, field: "lost", want: Frame{ID: "a"}},
 		{json: `{"id":"a","epoch":7,"lost":{"seq":[3,4],"reason":‸""}}`, reason: ReasonBadReason, field: "lost.reason", want: Frame{ID: "a"}},
 
 		// Strings.
@@ -274,6 +290,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{json: reading + `,"place_id":‸"` + strings.Repeat("n", 257) + `"}`, reason: ReasonTooLong, field: "place_id", want: identified},
 		{json: reading + `,"faults":{"humidity":‸"No answer"}}`, reason: ReasonBadReason, field: "faults.humidity", want: identified},
 		{json: reading + `,"faults":{"humidity":‸"` + strings.Repeat("r", 33) + `"}}`, reason: ReasonBadReason, field: "faults.humidity", want: identified},
+		{json: reading + `,"clock":‸""}`, reason: ReasonBadReason, field: "clock", want: identified},
+		{json: reading + `,"clock":‸"2025-11-23T04:00:00Z"}`, reason: ReasonBadReason, field: "clock", want: identified},
 
 		// Depth.
 		{json: reading + `,"x":[[[[[[[[[[[[[[[‸[]]]]]]]]]]]]]]]]}`, reason: ReasonTooDeep, want: identified},
@@ -314,7 +332,8 @@ func abbreviated(s string) string {
 }
 
 func TestDecoderReusesStrings(t *testing.T) {
-	data := []byte(`[{"id":"a","name":"\u0041","place_id":"Gewächshaus","timestamp":1,"faults":{"humidity":"nack"}},{"id":"a","epoch":1,"lost":{"seq":[1,2],"reason":"x"}}]`)
+	data := []byte(`[{"id":"a","name":"\u0041","place_id":"Gewächshaus","timestamp":1,"faults":{"humidity":"nack"},"clock":"unsynced"},` +
+		`{"id":"a","timestamp":2,"clock":"estimated"},{"id":"a","epoch":1,"lost":{"seq":[1,2],"reason":"x"}}]`)
 	var d Decoder
 	frames := 0
 	count := func([]byte, *Frame, error) { frames++ }
@@ -325,7 +344,7 @@ func TestDecoderReusesStrings(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations, want none", n)
 	}
-	if frames != 2*101 {
+	if frames != 3*101 {
 		t.Errorf("%d frames", frames)
 	}
 }

@@ -38,6 +38,10 @@ func AppendFrame(dst []byte, f *Frame) []byte {
 	}
 	dst = appendPayload(dst, &f.Payload)
 	dst = appendFaults(dst, &f.Faults)
+	if f.Clock != ClockSynced {
+		dst = append(dst, `,"clock":`...)
+		dst = appendString(dst, string(f.Clock))
+	}
 	return append(dst, '}')
 }
 

@@ -28,6 +28,12 @@ var (
 		Payload: measured(-3_500_000),
 		Faults:  Faults{Humidity: "nack"},
 	}
+	exampleUnsynced = Frame{
+		ID: "greenhouse-7.roof", Name: "Roof", PlaceID: "house-2", Timestamp: 1763867000000,
+		Sequenced: true, Epoch: 6712453190227881, Seq: 70397,
+		Payload: measured(-3_250_000),
+		Clock:   ClockUnsynced,
+	}
 	exampleLoss = Frame{
 		ID: "greenhouse-7", Epoch: 6712453190227881,
 		Lost: Loss{Seqs: SeqRange{70201, 70399}, Reason: "buffer_full"},
@@ -65,6 +71,7 @@ func TestGolden(t *testing.T) {
 	}{
 		{"frame.json", AppendFrame(nil, &exampleFrame)},
 		{"fault.json", AppendFrame(nil, &exampleFault)},
+		{"unsynced.json", AppendFrame(nil, &exampleUnsynced)},
 		{"loss.json", AppendFrame(nil, &exampleLoss)},
 		{"batch.json", AppendBatch(nil, []Frame{exampleFrame, exampleFault, exampleLoss})},
 		{"receipt.json", AppendReceipt(nil, &exampleReceipt)},
@@ -85,6 +92,7 @@ func TestDecodeGolden(t *testing.T) {
 	}{
 		{"frame.json", []Frame{exampleFrame}},
 		{"fault.json", []Frame{exampleFault}},
+		{"unsynced.json", []Frame{exampleUnsynced}},
 		{"loss.json", []Frame{exampleLoss}},
 		{"seed.json", []Frame{exampleSeed}},
 		{"batch.json", []Frame{exampleFrame, exampleFault, exampleLoss}},
@@ -132,7 +140,7 @@ func TestAppendFrameLeavesOut(t *testing.T) {
 			"a reading's fields of a loss",
 			Frame{
 				ID: "a", Name: "A", PlaceID: "p", Timestamp: 1, Sequenced: true, Epoch: 7, Seq: 3, Payload: measured(1),
-				Faults: Faults{Humidity: "nack"}, Lost: Loss{Reason: "x"},
+				Faults: Faults{Humidity: "nack"}, Clock: ClockUnsynced, Lost: Loss{Reason: "x"},
 			},
 			`{"id":"a","name":"A","place_id":"p","epoch":7,"lost":{"seq":[0,0],"reason":"x"}}`,
 		},
@@ -166,6 +174,7 @@ func frames() *rapid.Generator[Frame] {
 	text := rapid.StringN(0, MaxText, MaxText)
 	counter := rapid.Uint64Range(0, MaxSeq)
 	reason := rapid.StringMatching(`[a-z0-9_]{1,32}`)
+	clock := rapid.OneOf(rapid.SampledFrom([]string{"", string(ClockUnsynced), string(ClockEstimated)}), reason)
 	return rapid.Custom(func(t *rapid.T) (f Frame) {
 		f.ID = rapid.StringN(1, MaxID, MaxID).Filter(ValidID).Draw(t, "id")
 		f.Name = text.Draw(t, "name")
@@ -181,6 +190,7 @@ func frames() *rapid.Generator[Frame] {
 		if f.Sequenced = rapid.Bool().Draw(t, "sequenced"); f.Sequenced {
 			f.Epoch, f.Seq = counter.Draw(t, "epoch"), counter.Draw(t, "seq")
 		}
+		f.Clock = Clock(clock.Draw(t, "clock"))
 		for m := range Measure(Measures) {
 			switch rapid.IntRange(0, 2).Draw(t, m.String()) {
 			case 1:

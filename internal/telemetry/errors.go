@@ -15,7 +15,7 @@ const (
 	ReasonMissingEpoch     = "missing_epoch"     // a seq or a loss without its epoch
 	ReasonMissingSeq       = "missing_seq"       // an epoch without its seq
 	ReasonBadID            = "bad_id"            // an id that [ValidID] refuses
-	ReasonBadReason        = "bad_reason"        // a reason that [ValidReason] refuses
+	ReasonBadReason        = "bad_reason"        // a reason or a clock that [ValidReason] refuses
 	ReasonBadLoss          = "bad_loss"          // a loss without range or reason, or with the fields of a reading
 	ReasonTooDeep          = "too_deep"          // nested deeper than [MaxDepth]
 	ReasonTooLong          = "too_long"          // a string longer than [MaxText]

@@ -13,6 +13,7 @@ const (
 	fieldSeq
 	fieldPayload
 	fieldFaults
+	fieldClock
 	fieldLost
 	fieldDate
 	fieldLostSeq
@@ -28,7 +29,7 @@ const (
 )
 
 var fieldNames = [...]string{
-	"", "id", "name", "place_id", "timestamp", "epoch", "seq", "payload", "faults", "lost", "date",
+	"", "id", "name", "place_id", "timestamp", "epoch", "seq", "payload", "faults", "clock", "lost", "date",
 	"lost.seq", "lost.reason", "frames", "id", "epoch", "seq",
 	"payload.temperature", "payload.humidity", "payload.pressure", "payload.luminosity",
 	"faults.temperature", "faults.humidity", "faults.pressure", "faults.luminosity",
@@ -41,7 +42,7 @@ func (f field) String() string { return fieldNames[f] }
 type fields uint32
 
 // readingFields are those that a declared loss must not have.
-const readingFields = fields(1<<fieldTimestamp | 1<<fieldSeq | 1<<fieldPayload | 1<<fieldFaults)
+const readingFields = fields(1<<fieldTimestamp | 1<<fieldSeq | 1<<fieldPayload | 1<<fieldFaults | 1<<fieldClock)
 
 func (s *fields) add(f field)     { *s |= 1 << f }
 func (s fields) has(f field) bool { return s&(1<<f) != 0 }

@@ -22,8 +22,8 @@ func ValidID(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }
 
-// ValidReason reports whether s can be the reason of a fault or a loss:
-// [a-z0-9_]{1,32}, so that it can be a metric's label as it is.
+// ValidReason reports whether s can be the reason of a fault or a loss, or a
+// clock: [a-z0-9_]{1,32}, so that it can be a metric's label as it is.
 func ValidReason(s string) bool {
 	if s == "" || len(s) > MaxReason {
 		return false

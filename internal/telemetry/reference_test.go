@@ -27,7 +27,7 @@ func reference(data []byte) (f Frame, reasons map[string]bool) {
 	if depthOf(data) > MaxDepth {
 		r.refuse(ReasonTooDeep)
 	}
-	if frame, ok := r.object(data, "id", "name", "place_id", "date", "timestamp", "epoch", "seq", "payload", "faults", "lost"); ok {
+	if frame, ok := r.object(data, "id", "name", "place_id", "date", "timestamp", "epoch", "seq", "payload", "faults", "clock", "lost"); ok {
 		f = r.frame(frame)
 	}
 	if len(r.reasons) > 0 {
@@ -110,6 +110,10 @@ func (r *referee) frame(members map[string]json.RawMessage) (f Frame) {
 			ok = r.payload(value, &f.Payload)
 		case "faults":
 			ok = r.faults(value, &f.Faults)
+		case "clock":
+			var s string
+			s, ok = r.reason(value)
+			f.Clock = Clock(s)
 		case "lost":
 			ok = r.lost(value, &f.Lost)
 		}
@@ -123,7 +127,7 @@ func (r *referee) frame(members map[string]json.RawMessage) (f Frame) {
 		if members["epoch"] == nil {
 			r.refuse(ReasonMissingEpoch)
 		}
-		if got["timestamp"] || got["seq"] || got["payload"] || got["faults"] {
+		if got["timestamp"] || got["seq"] || got["payload"] || got["faults"] || got["clock"] {
 			r.refuse(ReasonBadLoss)
 		}
 	} else {

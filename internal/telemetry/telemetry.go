@@ -58,6 +58,25 @@ func (p *Payload) Empty() bool { return p.present == 0 }
 // Faults names, by measure, the reason why it could not be read; "" is none.
 type Faults [Measures]string
 
+// Clock says how far a reading's timestamp can be believed. A word that is not
+// below, of the form that [ValidReason] wants, is of a later version.
+type Clock string
+
+// The clocks of a reading.
+const (
+	// ClockSynced: the wall clock was synchronised, or the client does not say.
+	ClockSynced Clock = ""
+
+	// ClockUnsynced: the wall clock was not, and the timestamp is what it said.
+	ClockUnsynced Clock = "unsynced"
+
+	// ClockEstimated: the reading is of an earlier boot, whose wall clock never
+	// was. The timestamp places that boot's last reading at the start of the next
+	// boot: it is not earlier than the truth, and late by the time that the
+	// machine was off between.
+	ClockEstimated Clock = "estimated"
+)
+
 // SeqRange is the sequence numbers First to Last, both included.
 type SeqRange struct {
 	First, Last uint64
@@ -97,6 +116,7 @@ type Frame struct {
 
 	Payload Payload
 	Faults  Faults
+	Clock   Clock // of Timestamp
 	Lost    Loss
 }
 

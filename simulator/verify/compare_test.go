@@ -116,6 +116,12 @@ func TestCompare(t *testing.T) {
 			find:  `different a/77/4: in MongoDB is {"id":"a"`,
 		},
 		{
+			name:  "another clock in MongoDB",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Frames[4].Clock = telemetry.ClockEstimated },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
+			find:  `"clock":"estimated"}, sampled was`,
+		},
+		{
 			name: "a reading nobody sampled",
 			spoil: func(_ *verify.Journal, s *verify.Stored) {
 				f := reading(99)

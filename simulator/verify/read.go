@@ -157,10 +157,11 @@ type frameDocument struct {
 	Seq       *int64             `bson:"seq"`
 	Payload   map[string]float64 `bson:"payload"`
 	Faults    map[string]string  `bson:"faults"`
+	Clock     string             `bson:"clock"`
 }
 
 func (d *frameDocument) frame() (telemetry.Frame, error) {
-	f := telemetry.Frame{ID: d.ID, Name: d.Name, PlaceID: d.PlaceID, Timestamp: d.Timestamp}
+	f := telemetry.Frame{ID: d.ID, Name: d.Name, PlaceID: d.PlaceID, Timestamp: d.Timestamp, Clock: telemetry.Clock(d.Clock)}
 	if d.Epoch != nil && d.Seq != nil {
 		f.Sequenced, f.Epoch, f.Seq = true, uint64(*d.Epoch), uint64(*d.Seq)
 	}

@@ -180,6 +180,14 @@ func TestFramesAreCarriedAsTheyAre(t *testing.T) {
 			[]record{{FramesTopic, "greenhouse-7", frame, map[string]string{"device": "greenhouse-7"}, now}},
 			[]string{`telltale/v1/greenhouse-7/receipts {"frames":[{"id":"greenhouse-7","epoch":9,"seq":[[70,70]]}]}`},
 		},
+		"a clock is kept": {deviceTopic, `[{"id":"greenhouse-7","timestamp":1763870400000,"epoch":9,"seq":70,"clock":"unsynced"},` +
+			`{"clock":"estimated","id":"greenhouse-7", "timestamp":1763870400000,"epoch":9,"seq":71}]`,
+			[]record{
+				{FramesTopic, "greenhouse-7", `{"id":"greenhouse-7","timestamp":1763870400000,"epoch":9,"seq":70,"clock":"unsynced"}`, map[string]string{"device": "greenhouse-7"}, now},
+				{FramesTopic, "greenhouse-7", `{"id":"greenhouse-7","timestamp":1763870400000,"epoch":9,"seq":71,"clock":"estimated"}`, map[string]string{"device": "greenhouse-7"}, now},
+			},
+			[]string{`telltale/v1/greenhouse-7/receipts {"frames":[{"id":"greenhouse-7","epoch":9,"seq":[[70,71]]}]}`},
+		},
 		"seed frame": {telemetry.SeedTopic, seedFrame,
 			[]record{{FramesTopic, "12434345", seedFrame, map[string]string{"device": ""}, now}}, nil,
 		},

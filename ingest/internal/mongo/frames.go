@@ -49,6 +49,9 @@ func frameDocument(id string, f *sink.Frame) bson.D {
 	if len(faults) > 0 {
 		d = append(d, bson.E{Key: "faults", Value: faults})
 	}
+	if f.Clock != telemetry.ClockSynced {
+		d = append(d, bson.E{Key: "clock", Value: string(f.Clock)})
+	}
 	if f.Device != "" {
 		d = append(d, bson.E{Key: "device", Value: f.Device})
 	}
