@@ -23,6 +23,9 @@ func checkFrame(f *telemetry.Frame) error {
 	case len(f.ID)+len(f.Name)+len(f.PlaceID) > maxString:
 		return fmt.Errorf("%w: id, name and place_id are longer than %d bytes", ErrFrame, maxString)
 	}
+	if f.Clock != telemetry.ClockSynced && f.Clock != telemetry.ClockUnsynced {
+		return fmt.Errorf("%w: its clock is %q", ErrFrame, f.Clock)
+	}
 	for m, fault := range f.Faults {
 		if len(fault) > maxFault {
 			return fmt.Errorf("%w: the fault of %v is longer than %d bytes", ErrFrame, telemetry.Measure(m), maxFault)
@@ -35,34 +38,39 @@ func checkFrame(f *telemetry.Frame) error {
 // it is in the page cache: it survives the process, and after Commit the
 // machine. The strings of f are kept.
 //
-// If the reading was not stored, f is unchanged, the sequence number it would
-// have had is used up and its loss will be declared: the error is ErrDropped
-// if the buffer is full, or wraps the disk's. ErrFrame and ErrClosed use up
-// nothing.
+// If the reading was not stored, f is unchanged. If the buffer is full the error
+// is ErrDropped: the sequence number is used up, and its loss will be declared. If
+// the error wraps the disk's, nothing is used up, unless the disk failed in the
+// middle of the reading itself: then its number must not name another, and is
+// declared lost. ErrFrame and ErrClosed use up nothing.
 func (b *Buffer) Append(f *telemetry.Frame) error {
+	return b.put(&reading{Frame: f})
+}
+
+// put stores a reading of this buffer's own.
+func (b *Buffer) put(r *reading) error {
+	f := r.Frame
 	if err := checkFrame(f); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s, err := b.sensor(label{f.ID, f.Name, f.PlaceID})
+	s, err := b.sensor(label{sensorKey{id: f.ID}, f.Name, f.PlaceID})
 	if err != nil {
 		return err
 	}
-	if err := b.append(s, f); err != nil {
+	if err := b.append(s, r); err != nil {
 		return err
 	}
 	f.Epoch, f.Seq, f.Sequenced = b.id.epoch, s.next, true
 	s.next++
-	b.frames++
 	b.stats.Appended++
-	b.notify()
 	return nil
 }
 
 // sensor returns the sensor with that label, making it if it is new.
 func (b *Buffer) sensor(l label) (*sensor, error) {
-	s := b.sensors[l.id]
+	s := b.sensors[l.sensorKey]
 	if s != nil && s.label == l {
 		return s, nil
 	}
@@ -71,7 +79,7 @@ func (b *Buffer) sensor(l label) (*sensor, error) {
 	}
 	if s == nil {
 		s = &sensor{}
-		b.sensors[l.id] = s
+		b.sensors[l.sensorKey] = s
 		b.order = append(b.order, s)
 	}
 	s.label = l
@@ -86,15 +94,15 @@ func labelSize(l label) int64 {
 
 // headSize bounds the size of the next segment's head.
 func (b *Buffer) headSize() int64 {
-	n := int64(headerSize)
+	n := int64(headerSize + 2*clockSize*len(b.boots))
 	for _, s := range b.order {
 		n += labelSize(s.label)
 	}
 	return n
 }
 
-// append writes the frame's record, after what has to be done before.
-func (b *Buffer) append(s *sensor, f *telemetry.Frame) error {
+// append writes the reading's record, after what has to be done before.
+func (b *Buffer) append(s *sensor, r *reading) error {
 	for {
 		if b.closed {
 			return ErrClosed
@@ -103,11 +111,13 @@ func (b *Buffer) append(s *sensor, f *telemetry.Frame) error {
 			return fmt.Errorf("%w: the sensor's sequence numbers are used up", ErrFrame)
 		}
 		if b.full {
-			b.refuse(s, reasonBufferFull)
+			if s.own() {
+				b.refuse(s, reasonBufferFull)
+			}
 			return ErrDropped
 		}
 		var err error
-		written := false
+		written, torn := false, false
 		switch {
 		case b.sealed:
 			active := b.active().base
@@ -116,26 +126,57 @@ func (b *Buffer) append(s *sensor, f *telemetry.Frame) error {
 			err = b.define(s)
 		case len(s.pending) > 0 || s.markReason != reasonNone:
 			err = b.declare(s)
-		case s.next >= s.mark:
+		case s.own() && s.next >= s.mark:
 			err = b.waiting(func() error { return b.reserve(s) })
 		case b.tail >= b.repeat:
 			err = b.repeatDefinitions()
 		default:
 			b.enc.reset(b.tail)
-			b.enc.frame(s.index, f, s.next)
+			b.encode(s, r)
 			err = b.write(b.frameLimit())
-			written = err == nil
+			written, torn = err == nil, err != nil
 		}
 		switch {
 		case written:
+			b.wrote(s, r)
 			return nil
 		case errors.Is(err, errNoRoom):
 			b.sealed = true
 		case err != nil:
-			b.refuse(s, reasonDiskError)
+			if torn && s.own() {
+				b.refuse(s, reasonDiskError)
+			}
 			return fmt.Errorf("append to buffer: %w", err)
 		}
 	}
+}
+
+// encode adds the record of r, which is a loss only if it is another buffer's.
+func (b *Buffer) encode(s *sensor, r *reading) {
+	if s.own() {
+		b.enc.frame(s.index, r, s.next)
+		return
+	}
+	if first := r.seqs().First; first > s.next {
+		b.enc.loss(lossRecord{s.index, reasonReceived, telemetry.SeqRange{First: s.next, Last: first - 1}})
+	}
+	if r.IsLoss() {
+		b.enc.loss(lossRecord{s.index, reasonOf(r.Lost.Reason), r.Lost.Seqs})
+	} else {
+		b.enc.frame(s.index, r, r.Seq)
+	}
+}
+
+// wrote notes that the record of r ends at the tail.
+func (b *Buffer) wrote(s *sensor, r *reading) {
+	s.end = b.tail
+	if !r.IsLoss() {
+		b.frames++
+	}
+	if r.boot != 0 {
+		b.noteClock(clockRecord{boot: r.boot, last: r.stamp}, b.tail)
+	}
+	b.notify()
 }
 
 // waiting calls fn, which waits for the medium, without mu.
@@ -224,6 +265,7 @@ func (b *Buffer) repeatDefinitions() error {
 	for i, d := range b.defs {
 		b.enc.sensor(b.sensorRecord(i, d))
 	}
+	b.enc.clocks(b.boots)
 	if err := b.write(b.frameLimit()); err != nil {
 		return err
 	}

@@ -74,6 +74,8 @@ type Options struct {
 
 	Rand   io.Reader // nil: crypto/rand
 	Logger *slog.Logger
+
+	updated chan struct{} // what Buffer.Updated returns; nil: its own
 }
 
 func (o *Options) complete() error {
@@ -142,7 +144,7 @@ type Buffer struct {
 	// waited for, but for writes to the page cache.
 	mu      sync.Mutex
 	closed  bool
-	sensors map[string]*sensor
+	sensors map[sensorKey]*sensor
 	order   []*sensor // of sensors, in the order in which they appeared
 	segs    []segment // in order; the last is the active one
 	file    File      // of the active segment
@@ -160,6 +162,10 @@ type Buffer struct {
 	carried []carried        // losses of a dropped segment that no other declares yet
 	enc     encoder
 	frames  uint64 // frame records in the log, since it was made
+	boot    uint64 // the number of this boot of the machine
+	boots   map[uint64]*bootClock
+	origin  *int64 // SetClock was called with it, Unix milliseconds
+	unsaid  bool   // clocks are settled, and no record of the active segment says so
 	stats   counters
 	counted counted // by the last Stats
 }
@@ -177,13 +183,14 @@ type sensor struct {
 	index uint64 // of label in the active segment
 	known bool   // index is valid
 
-	next       uint64 // the next reading's sequence number
-	floor      uint64 // its first reading in the oldest segment
-	mark       uint64 // durable: next is below it, or no reading is accepted
-	marked     uint64 // the greatest mark written
-	syncing    uint64 // marked, at the start of the commit under way
-	markReason reason // of the last mark written
-	committed  uint64 // next, at the last commit
+	end        Position // behind its last reading, or its last record read at opening
+	next       uint64   // the next reading's sequence number
+	floor      uint64   // its first reading in the oldest segment
+	mark       uint64   // durable: next is below it, or no reading is accepted
+	marked     uint64   // the greatest mark written
+	syncing    uint64   // marked, at the start of the commit under way
+	markReason reason   // of the last mark written
+	committed  uint64   // next, at the last commit
 
 	pending []loss // refused readings that no record declares yet
 	dropped dropped
@@ -193,6 +200,9 @@ type loss struct {
 	seqs   telemetry.SeqRange
 	reason reason
 }
+
+// own reports whether the buffer numbers the sensor's readings.
+func (s *sensor) own() bool { return s.label.epoch == 0 }
 
 // lose adds the range to what is to be declared.
 func (s *sensor) lose(seqs telemetry.SeqRange, why reason) {

@@ -26,10 +26,60 @@ func (b *Buffer) Commit() error {
 	if closed {
 		return ErrClosed
 	}
-	if err := b.commitSomewhere(false); err != nil {
+	if err := errors.Join(b.settleClocks(), b.commitSomewhere(false)); err != nil {
 		return fmt.Errorf("commit buffer: %w", err)
 	}
 	return nil
+}
+
+// probeName is a file that is written to see whether the disk works.
+const probeName = "probe"
+
+// resume commits in a new segment, if the disk works again.
+func (b *Buffer) resume() error {
+	b.slow.Lock()
+	defer b.slow.Unlock()
+	b.mu.Lock()
+	base, frozen := b.active().base, b.frozen
+	b.mu.Unlock()
+	if !frozen {
+		// What fills the disk may be segments that are freed. If it fails, so
+		// does the probe.
+		_ = b.commit(nil, false)
+	}
+	if err := b.probe(); err != nil {
+		return fmt.Errorf("probe the disk: %w", err)
+	}
+	err := b.rotateFrom(base)
+	if err == nil {
+		err = b.commit(nil, false)
+	}
+	b.doubt = nil // it was reported when it was new
+	if err != nil {
+		return fmt.Errorf("commit buffer: %w", err)
+	}
+	return nil
+}
+
+// rotateUnlocked is rotateFrom for one who holds no lock.
+func (b *Buffer) rotateUnlocked(base Position) error {
+	b.slow.Lock()
+	defer b.slow.Unlock()
+	return b.rotateFrom(base)
+}
+
+// probe has the medium take a page, in a file that is removed again: a failing
+// disk must not be left with a segment of each attempt.
+func (b *Buffer) probe() error {
+	f, err := b.fs.Create(probeName)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, pageSize), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), b.fs.Remove(probeName))
 }
 
 // commitSomewhere commits, in a new segment if the active one takes no more.
@@ -82,6 +132,7 @@ func (b *Buffer) commit(forced *sensor, closing bool) error {
 		} else {
 			b.stats.PagesSynced += uint64((to-base-1)/pageSize-(from-base)/pageSize) + 1
 			b.durable, b.safe = to, freed
+			b.showClocks()
 			for _, s := range b.order {
 				s.mark = s.syncing
 			}
@@ -150,7 +201,7 @@ func (b *Buffer) padding() int {
 // nextMark returns the mark that s should have, and whether it is time to
 // write it.
 func (b *Buffer) nextMark(s *sensor, forced bool) (uint64, bool) {
-	if !s.known || s.markReason != reasonNone || s.next == s.committed && !forced {
+	if !s.own() || !s.known || s.markReason != reasonNone || s.next == s.committed && !forced {
 		return 0, false
 	}
 	ahead := min(max(b.o.ReserveAhead, 2*(s.next-s.committed)), MaxReserveAhead)
@@ -229,8 +280,8 @@ func (b *Buffer) removeFreed() error {
 	floors := b.readFloors(oldest)
 	b.mu.Lock()
 	b.full = b.full && !b.hasRoom(b.roomWanted())
-	for id, next := range floors {
-		if s := b.sensors[id]; s != nil {
+	for key, next := range floors {
+		if s := b.sensors[key]; s != nil {
 			s.floor = next
 		}
 	}
@@ -240,8 +291,8 @@ func (b *Buffer) removeFreed() error {
 }
 
 // readFloors returns each sensor's next number at the head of seg.
-func (b *Buffer) readFloors(seg segment) map[string]uint64 {
-	floors := map[string]uint64{}
+func (b *Buffer) readFloors(seg segment) map[sensorKey]uint64 {
+	floors := map[sensorKey]uint64{}
 	scan := b.scanner()
 	for scan.start(seg.base, seg.head); ; {
 		rec, err := scan.next()
@@ -249,7 +300,7 @@ func (b *Buffer) readFloors(seg segment) map[string]uint64 {
 			return floors
 		}
 		if r, ok := decodeSensor(rec.payload); ok && rec.typ == typeSensor {
-			floors[r.id] = r.next
+			floors[r.sensorKey] = r.next
 		}
 	}
 }

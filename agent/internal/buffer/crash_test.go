@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -27,9 +28,13 @@ type world struct {
 	r    *Reader
 	boot int
 
-	clock   int64                     // timestamps are unique and grow
-	sampled map[int64]telemetry.Frame // all readings, by timestamp
+	count   int64                     // of readings; their temperature is unique and grows
+	sampled map[int64]telemetry.Frame // all readings, by that, with the true time
 	named   map[identityKey]int64     // what each number named, for good
+	said    map[identityKey]said      // what its time was said to be, for good
+	now     int64                     // the true time, milliseconds
+	started int64                     // when the machine was
+	synced  bool                      // since then, its clock was set
 	next    map[string]uint64         // above every number handed out or declared
 	epoch   uint64
 
@@ -45,6 +50,15 @@ type world struct {
 	unsure    bool                 // a cut came since the last check
 }
 
+// said is the time that a reader gave a reading.
+type said struct {
+	timestamp int64
+	clock     telemetry.Clock
+}
+
+// clockError is by how much two synchronisations of one boot differ.
+const clockError = 7
+
 // item is what the reader returned.
 type item struct {
 	f     telemetry.Frame
@@ -54,6 +68,7 @@ type item struct {
 func newWorld(o Options) *world {
 	w := &world{
 		disk: newDisk(), o: o, clean: true,
+		now: 1000, synced: true, said: map[identityKey]said{},
 		sampled: map[int64]telemetry.Frame{}, named: map[identityKey]int64{}, next: map[string]uint64{}, lost: map[identityKey]bool{},
 		unfreed: map[identityKey]bool{}, committed: map[identityKey]bool{},
 		durable: map[identityKey]bool{}, gone: map[identityKey]bool{}, done: map[identityKey]bool{},
@@ -79,24 +94,52 @@ func (w *world) open() error {
 		return fmt.Errorf("epoch %d, was %d", b.Epoch(), w.epoch)
 	}
 	w.b, w.r, w.read = b, b.Reader(), nil
+	if w.synced {
+		b.SetClock(time.UnixMilli(w.started + clockError)) // nothing follows from that if it was set before
+	}
 	return nil
 }
 
+// reboot starts the machine anew. It has no clock of its own if unsynced.
+func (w *world) reboot(unsynced bool) {
+	w.boot++
+	w.now += 1 + 77*w.now%10_000
+	w.started, w.synced = w.now, !unsynced
+}
+
+// sync sets the machine's clock.
+func (w *world) sync() {
+	w.synced = true
+	if w.b != nil {
+		w.b.SetClock(time.UnixMilli(w.started))
+	}
+}
+
+// store appends f, as one does who knows the time or does not.
+func (w *world) store(f *telemetry.Frame) error {
+	if w.synced {
+		return w.b.Append(f)
+	}
+	f.Timestamp = 1 // what such a clock says
+	return w.b.AppendWaiting(f, time.Duration(w.now-w.started)*time.Millisecond)
+}
+
 func (w *world) append(id string) error {
-	w.clock++
-	f := frame(id, w.clock, telemetry.Micro(w.clock*1000))
+	w.count++
+	w.now += 1 + w.count%3
+	f := frame(id, w.now, telemetry.Micro(w.count))
 	if w.bulky {
 		for m := range f.Faults {
 			f.Faults[m] = strings.Repeat("x", maxFault)
 		}
-	} else if w.clock%5 == 0 {
+	} else if w.count%5 == 0 {
 		f.PlaceID = "house-3"
 	}
-	w.sampled[w.clock] = *f
+	w.sampled[w.count] = *f
 	if w.b == nil {
 		return nil
 	}
-	if err := w.b.Append(f); err != nil {
+	if err := w.store(f); err != nil {
 		return w.unlessDead(err)
 	}
 	if err := w.name(f); err != nil {
@@ -126,18 +169,43 @@ func (w *world) unlessDead(err error) error {
 // name.
 func (w *world) name(f *telemetry.Frame) error {
 	k := identityKey{f.ID, f.Seq}
-	want, ok := w.sampled[f.Timestamp]
+	number := numberOf(f)
+	want, ok := w.sampled[number]
 	if !ok {
 		return fmt.Errorf("%v is invented", k)
 	}
 	want.Epoch, want.Seq, want.Sequenced = w.epoch, f.Seq, true
+	want.Timestamp, want.Clock = f.Timestamp, f.Clock
 	if *f != want {
 		return fmt.Errorf("%v is %v, want %v", k, *f, want)
 	}
-	if ts, ok := w.named[k]; ok && ts != f.Timestamp {
-		return fmt.Errorf("%v names the readings of %d and %d", k, ts, f.Timestamp)
+	if other, ok := w.named[k]; ok && other != number {
+		return fmt.Errorf("%v names the readings %d and %d", k, other, number)
 	}
-	w.named[k] = f.Timestamp
+	w.named[k] = number
+	return nil
+}
+
+func numberOf(f *telemetry.Frame) int64 {
+	v, _ := f.Payload.Get(telemetry.Temperature)
+	return int64(v)
+}
+
+// time checks what a reader says of the time of f: it is right, or said to be an
+// estimate and not earlier than that nor later than the start of the next boot,
+// and it will not be another.
+func (w *world) time(f *telemetry.Frame) error {
+	k := identityKey{f.ID, f.Seq}
+	now := said{f.Timestamp, f.Clock}
+	if before, ok := w.said[k]; ok && before != now {
+		return fmt.Errorf("the time of %v was %v, and is %v", k, before, now)
+	}
+	w.said[k] = now
+	late := f.Timestamp - w.sampled[numberOf(f)].Timestamp
+	estimated := f.Clock == telemetry.ClockEstimated
+	if late < 0 || late > clockError && !estimated || estimated && f.Timestamp > w.started+clockError {
+		return fmt.Errorf("the time of %v is %d late, clock %q, machine started at %d", k, late, f.Clock, w.started)
+	}
 	return nil
 }
 
@@ -189,7 +257,7 @@ func (w *world) readSome(n int) error {
 			}
 			w.next[f.ID] = max(w.next[f.ID], f.Lost.Seqs.Last+1)
 		} else {
-			if err := w.name(&f); err != nil {
+			if err := errors.Join(w.name(&f), w.time(&f)); err != nil {
 				return err
 			}
 			if k := (identityKey{f.ID, f.Seq}); w.gone[k] {
@@ -257,7 +325,7 @@ func (w *world) restart(power bool, rng *rand.Rand) error {
 	torn := w.disk.torn
 	if power {
 		w.disk = w.disk.cut(rng)
-		w.boot++
+		w.reboot(rng.IntN(2) == 0)
 		w.clean, w.unsure = false, true
 	} else {
 		w.disk = w.disk.killed()
@@ -280,20 +348,32 @@ func (w *world) check() error {
 	there := map[identityKey]bool{}
 	var lost []telemetry.Frame
 	var last int64
-	for _, it := range w.read {
-		if it.f.IsLoss() {
-			lost = append(lost, it.f)
+	r := w.b.Reader()
+	r.raw = true
+	for {
+		var f telemetry.Frame
+		if _, err := r.Next(&f); errors.Is(err, ErrEnd) {
+			break
+		} else if err != nil {
+			return w.unlessDead(err)
+		}
+		if f.IsLoss() {
+			lost = append(lost, f)
 			continue
 		}
-		k := identityKey{it.f.ID, it.f.Seq}
+		k := identityKey{f.ID, f.Seq}
 		if there[k] {
 			return fmt.Errorf("%v comes twice", k)
 		}
 		there[k] = true
-		if it.f.Timestamp <= last {
+		if err := w.name(&f); err != nil {
+			return err
+		}
+		w.next[f.ID] = max(w.next[f.ID], f.Seq+1)
+		if numberOf(&f) <= last {
 			return fmt.Errorf("%v is out of order", k)
 		}
-		last = it.f.Timestamp
+		last = numberOf(&f)
 	}
 	for k := range w.unfreed {
 		if there[k] {
@@ -356,12 +436,15 @@ func TestCrash(t *testing.T) {
 			"read":   func(t *rapid.T) { check(w.readSome(rapid.IntRange(1, 200).Draw(t, "n"))) },
 			"free":   func(t *rapid.T) { check(w.free(rapid.IntRange(1, 200).Draw(t, "n"))) },
 			"seek":   func(*rapid.T) { w.seekBack() },
+			"sync":   func(*rapid.T) { w.sync() },
 			"reopen": func(t *rapid.T) {
 				check(w.close())
 				if w.disk.dead {
 					return
 				}
-				w.boot += rapid.IntRange(0, 1).Draw(t, "boot")
+				if rapid.Bool().Draw(t, "boot") {
+					w.reboot(rapid.Bool().Draw(t, "unsynced"))
+				}
 				check(w.open())
 				check(w.check())
 			},
@@ -403,11 +486,14 @@ func TestEveryCut(t *testing.T) {
 				if w.disk.dead {
 					return nil
 				}
-				w.boot++
+				w.reboot(true)
 				return w.open()
 			},
 			func() error { return w.appendAll(5) },
 			w.commit,
+			func() error { w.sync(); return w.appendAll(5) },
+			w.commit,
+			func() error { return w.readSome(100) },
 		}
 		for _, step := range steps {
 			if err := step(); err != nil {
@@ -425,8 +511,8 @@ func TestEveryCut(t *testing.T) {
 	if err := errors.Join(whole.open(), history(whole)); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(whole.b.segs); n != 2 || whole.b.segs[0].base == 0 {
-		t.Fatalf("%d segments from %d: the history should have made three and freed one", n, whole.b.segs[0].base)
+	if n := len(whole.b.segs); n < 2 || whole.b.segs[0].base == 0 || len(whole.said) == 0 {
+		t.Fatalf("%d segments from %d: the history should have made three or more and freed one", n, whole.b.segs[0].base)
 	}
 	for at := 1; at <= whole.disk.ops; at++ {
 		for variant := range 3 {

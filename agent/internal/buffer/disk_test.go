@@ -211,7 +211,7 @@ func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	dies, err := f.d.enter("write", f.name)
-	if err != nil {
+	if errors.Is(err, errDead) {
 		return 0, err
 	}
 	if dies {
@@ -220,14 +220,17 @@ func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 		f.d.torn = n < len(p)
 		p = p[:n]
 	}
+	if err != nil {
+		p = p[:len(p)/2] // a write that fails may have begun
+	}
 	w := write{off, slices.Clone(p)}
 	f.node.dirty = append(f.node.dirty, w)
 	f.node.data = w.apply(f.node.data)
 	f.d.measure()
 	if dies {
-		return len(p), errDead
+		err = errDead
 	}
-	return len(p), nil
+	return len(p), err
 }
 
 func (w write) apply(data []byte) []byte {

@@ -39,6 +39,7 @@ func (d *dropped) covers(seqs telemetry.SeqRange, end Position) bool {
 
 // declared notes that the log says c before position at.
 func (c *carried) declared(at Position) {
+	c.sensor.end = max(c.sensor.end, at)
 	if d := &c.sensor.dropped; c.reason == reasonBufferFull && c.seqs == d.seqs {
 		d.at = at
 	}
@@ -89,7 +90,9 @@ func (b *Buffer) unfreed(end Position) ([]carried, error) {
 	ranges := map[*sensor]telemetry.SeqRange{}
 	var lost []carried
 	freed := b.freedPosition()
-	for r := b.Reader(); ; {
+	r := b.Reader()
+	r.raw = true
+	for {
 		var f telemetry.Frame
 		p, err := r.Next(&f)
 		if err != nil && !errors.Is(err, ErrEnd) {
@@ -99,7 +102,7 @@ func (b *Buffer) unfreed(end Position) ([]carried, error) {
 			break
 		}
 		b.mu.Lock()
-		s := b.sensors[f.ID]
+		s := b.sensors[b.keyOf(&f)]
 		b.mu.Unlock()
 		if s == nil {
 			continue
@@ -155,6 +158,14 @@ func (b *Buffer) declareCarried() error {
 	b.carried = nil
 	b.notify()
 	return nil
+}
+
+// keyOf returns what the frame that a Reader returned is numbered by.
+func (b *Buffer) keyOf(f *telemetry.Frame) sensorKey {
+	if f.Epoch == b.id.epoch {
+		return sensorKey{id: f.ID}
+	}
+	return sensorKey{f.Epoch, f.ID}
 }
 
 func (b *Buffer) freedPosition() Position {

@@ -40,6 +40,7 @@ const (
 	typeCommit
 	typeBoot
 	typeClose
+	typeClock
 
 	maxRecordType recordType = 15
 )

@@ -78,7 +78,7 @@ func TestGolden(t *testing.T) {
 func dump(w *strings.Builder, d *disk, name string, salt uint32) {
 	names := map[recordType]string{
 		typeSensor: "sensor", typeFrame: "frame", typeLoss: "loss", typeMark: "mark",
-		typeCommit: "commit", typeBoot: "boot", typeClose: "close",
+		typeCommit: "commit", typeBoot: "boot", typeClose: "close", typeClock: "clock",
 	}
 	base, _ := parseSegmentName(name)
 	data := d.names[name].data
@@ -100,13 +100,13 @@ func TestFrameSize(t *testing.T) {
 		want int
 	}{{0, 35}, {1 << 7, 36}, {157_000_000, 38}} { // the last: after five years at 1 Hz
 		enc.reset(0)
-		enc.frame(0, readingOfFour(), tt.seq)
+		enc.frame(0, &reading{Frame: readingOfFour()}, tt.seq)
 		if len(enc.buf) != tt.want {
 			t.Errorf("seq %d: %d bytes, want %d", tt.seq, len(enc.buf), tt.want)
 		}
 	}
 	for _, smallest := range []func(){
-		func() { enc.frame(0, &telemetry.Frame{}, 0) },
+		func() { enc.frame(0, &reading{Frame: &telemetry.Frame{}}, 0) },
 		func() { enc.mark(markRecord{}) },
 		func() { enc.loss(lossRecord{}) },
 	} {
@@ -126,7 +126,7 @@ func TestMovedBytes(t *testing.T) {
 		pos := Position(rapid.Uint64().Draw(t, "position"))
 		enc := encoder{salt: salt}
 		enc.reset(pos)
-		enc.frame(3, readingOfFour(), 7)
+		enc.frame(3, &reading{Frame: readingOfFour()}, 7)
 		if _, ok := parseRecord(salt, pos, enc.buf); !ok {
 			t.Fatal("does not verify where it is")
 		}
@@ -169,13 +169,24 @@ func TestRecords(t *testing.T) {
 			f.Faults[m] = text.Draw(t, "fault")
 		}
 		var gotFrame telemetry.Frame
-		index, ok := decodeFrame(payload(func(e *encoder) { e.frame(9, &f, f.Seq) }), &gotFrame, func(p []byte) string { return string(p) })
-		if !ok || index != 9 || gotFrame != f {
-			t.Errorf("frame %v, want %v", gotFrame, f)
+		r := reading{Frame: &f}
+		switch rapid.IntRange(0, 2).Draw(t, "clock") {
+		case 1:
+			r.boot, r.stamp = rapid.Uint64Range(1, maxBoot).Draw(t, "boot"), rapid.Int64().Draw(t, "stamp")
+		case 2:
+			f.Clock = telemetry.ClockUnsynced
+		}
+		head, ok := decodeFrame(payload(func(e *encoder) { e.frame(9, &r, f.Seq) }), &gotFrame, func(p []byte) string { return string(p) })
+		want := f
+		if r.boot != 0 {
+			want.Timestamp = r.stamp
+		}
+		if !ok || head.index != 9 || head.boot != r.boot || gotFrame != want {
+			t.Errorf("frame %v of boot %d, want %v of %d", gotFrame, head.boot, want, r.boot)
 		}
 		s := sensorRecord{
 			index: 4095, next: seq.Draw(t, "next"), mark: seq.Draw(t, "mark"), floor: seq.Draw(t, "floor"),
-			label: label{"a" + text.Draw(t, "id"), text.Draw(t, "name"), text.Draw(t, "place")},
+			label: label{sensorKey{seq.Draw(t, "epoch"), "a" + text.Draw(t, "id")}, text.Draw(t, "name"), text.Draw(t, "place")},
 		}
 		if got, ok := decodeSensor(payload(func(e *encoder) { e.sensor(&s) })); !ok || got != s {
 			t.Errorf("sensor %v, want %v", got, s)
@@ -184,6 +195,14 @@ func TestRecords(t *testing.T) {
 		l := lossRecord{2, reasonCorrupt, telemetry.SeqRange{First: first, Last: rapid.Uint64Range(first, telemetry.MaxSeq).Draw(t, "last")}}
 		if got, ok := decodeLoss(payload(func(e *encoder) { e.loss(l) })); !ok || got != l {
 			t.Errorf("loss %v, want %v", got, l)
+		}
+		c := clockRecord{
+			rapid.Uint64Range(1, maxBoot).Draw(t, "clock boot"), clockState(rapid.IntRange(0, int(clockEstimated)).Draw(t, "state")),
+			rapid.Int64().Draw(t, "last"), rapid.Int64().Draw(t, "offset"),
+		}
+		p := payload(func(e *encoder) { e.clock(c) })
+		if got, ok := decodeClock(p); !ok || got != c || len(p)+prefixSize+crcSize > clockSize {
+			t.Errorf("clock %v in %d bytes, want %v", got, len(p), c)
 		}
 		m := markRecord{3, reasonBufferFull, s.mark}
 		if got, ok := decodeMark(payload(func(e *encoder) { e.mark(m) })); !ok || got != m {

@@ -33,9 +33,13 @@ func Open(o Options) (*Buffer, error) {
 	}
 	b := &Buffer{
 		o: o, fs: folder,
-		updated: make(chan struct{}, 1),
-		sensors: map[string]*sensor{},
+		updated: o.updated,
+		sensors: map[sensorKey]*sensor{},
+		boots:   map[uint64]*bootClock{},
 		indexes: map[label]uint64{},
+	}
+	if b.updated == nil {
+		b.updated = make(chan struct{}, 1)
 	}
 	if err := b.open(); err != nil {
 		return nil, fmt.Errorf("open buffer %s: %w", o.Dir, err)

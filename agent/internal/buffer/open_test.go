@@ -200,3 +200,41 @@ func TestFramesRefused(t *testing.T) {
 		t.Errorf("Commit after Close: %v, want %v", err, ErrClosed)
 	}
 }
+
+// TestKilledBeforeTheNameOfItsSegment kills the process when it has written a
+// segment's head, and the segment's name is not certain yet. What the next
+// process commits there survives a power cut.
+func TestKilledBeforeTheNameOfItsSegment(t *testing.T) {
+	o := Options{SegmentSize: MinSegmentSize, BootID: "one"}
+	var d *disk
+	for at := 1; ; at++ {
+		d = newDisk()
+		d.deadAt = at
+		o.FS = d
+		b, err := Open(o)
+		for err == nil {
+			err = b.Append(readingOfFour())
+		}
+		names := d.segmentNames()
+		if len(names) == 2 && d.medium[names[1]] == nil && len(trimZeros(d.names[names[1]].data)) > headerSize {
+			break
+		}
+		if len(names) > 2 {
+			t.Fatal("no such moment")
+		}
+	}
+	d = d.killed()
+	o.FS = d
+	b := mustOpen(t, o)
+	kept := mustAppend(t, b, readingOfFour())
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	o.FS, o.BootID = d.cutAll(), "two"
+	for _, f := range drain(t, mustOpen(t, o).Reader()) {
+		if f == kept {
+			return
+		}
+	}
+	t.Errorf("%v was committed and is gone", kept)
+}

@@ -17,10 +17,14 @@ type Reader struct {
 	b      *Buffer
 	scan   scanner
 	from   Position // records before it are followed, not returned
-	front  bool     // the segments between the cursor and this one are missing
+	blind  bool     // what is before this segment is missing, unless it was read
 	defs   []readDefinition
-	tracks map[string]*track
+	tracks map[sensorKey]*track
 	faults map[string]string
+
+	raw   bool      // readings that wait are returned, too
+	head  frameHead // of the reading returned last
+	waits bool      // the record at hand is of a reading that waits
 }
 
 // readDefinition is a sensor record of the segment being read.
@@ -56,8 +60,8 @@ func (r *Reader) seek(p Position) {
 	if i > 0 && p < segs[i].head {
 		i-- // what it says of missing numbers rests on the segment before
 	}
-	r.from, r.front = p, p < segs[i].base
-	r.tracks = make(map[string]*track, len(r.tracks))
+	r.from, r.blind = p, p < segs[i].base
+	r.tracks = make(map[sensorKey]*track, len(r.tracks))
 	r.enter(i)
 }
 
@@ -76,8 +80,8 @@ func (b *Buffer) limit(i int) Position {
 
 // Next fills f with the next frame and returns the position just behind it, to
 // be given to Free once the frame is done with. It returns ErrEnd when there is
-// nothing more for now. Any other error is the disk's: the next call tries
-// again. It allocates nothing for a reading whose sensor and
+// nothing more for now, or when the next reading waits until its time is known.
+// Any other error is the disk's: the next call tries again. It allocates nothing for a reading whose sensor and
 // fault reasons it has seen.
 func (r *Reader) Next(f *telemetry.Frame) (Position, error) {
 	for {
@@ -95,8 +99,13 @@ func (r *Reader) Next(f *telemetry.Frame) (Position, error) {
 		case typeLoss:
 			behind = r.loss(&rec, f)
 		}
+		if r.waits {
+			r.waits = false
+			*f = telemetry.Frame{}
+			return 0, ErrEnd
+		}
 		if behind > r.from {
-			f.Epoch, f.Sequenced = r.b.id.epoch, true
+			f.Sequenced = true
 			return behind, nil
 		}
 	}
@@ -138,7 +147,7 @@ func (r *Reader) advance() bool {
 	if i == len(b.segs)-1 {
 		return false
 	}
-	r.front = false
+	r.blind = true
 	r.enter(i + 1)
 	return true
 }
@@ -157,6 +166,7 @@ func (r *Reader) removed() bool {
 		if i == len(b.segs)-1 {
 			return false
 		}
+		r.blind = true
 		r.enter(i + 1)
 		return true
 	}
@@ -172,13 +182,13 @@ func (r *Reader) sensor(rec *record, f *telemetry.Frame) Position {
 	if !ok {
 		return 0
 	}
-	t := r.tracks[d.id]
+	t := r.tracks[d.sensorKey]
 	if t == nil {
 		t = &track{next: d.next}
-		if r.front {
+		if r.blind {
 			t.next = min(d.floor, d.next)
 		}
-		r.tracks[d.id] = t
+		r.tracks[d.sensorKey] = t
 	}
 	for uint64(len(r.defs)) <= d.index {
 		r.defs = append(r.defs, readDefinition{})
@@ -188,11 +198,11 @@ func (r *Reader) sensor(rec *record, f *telemetry.Frame) Position {
 }
 
 func (r *Reader) frame(rec *record, f *telemetry.Frame) Position {
-	index, ok := decodeFrame(rec.payload, f, r.fault)
+	head, ok := decodeFrame(rec.payload, f, r.fault)
 	if !ok {
 		return 0
 	}
-	d := r.definition(index)
+	d := r.definition(head.index)
 	if d == nil {
 		return 0
 	}
@@ -200,8 +210,13 @@ func (r *Reader) frame(rec *record, f *telemetry.Frame) Position {
 		*f = telemetry.Frame{}
 		return r.missing(rec, f, d, seq)
 	}
+	if head.boot != 0 && !r.raw && rec.end() > r.from && !r.b.repair(f, &head, rec.end()) {
+		r.waits, r.scan.pos = true, rec.pos
+		return 0
+	}
+	r.head = head
 	d.track.next = max(d.track.next, f.Seq+1)
-	f.ID, f.Name, f.PlaceID = d.id, d.name, d.placeID
+	r.identify(f, d)
 	return rec.end()
 }
 
@@ -218,13 +233,23 @@ func (r *Reader) loss(rec *record, f *telemetry.Frame) Position {
 		return p
 	}
 	d.track.next = max(d.track.next, l.seqs.Last+1)
-	declare(f, d, l.seqs, l.reason)
+	if l.reason == reasonReceived {
+		return 0
+	}
+	r.declare(f, d, l.seqs, l.reason)
 	return rec.end()
 }
 
-func declare(f *telemetry.Frame, d *readDefinition, seqs telemetry.SeqRange, why reason) {
-	f.ID, f.Name, f.PlaceID = d.id, d.name, d.placeID
+func (r *Reader) declare(f *telemetry.Frame, d *readDefinition, seqs telemetry.SeqRange, why reason) {
+	r.identify(f, d)
 	f.Lost = telemetry.Loss{Seqs: seqs, Reason: why.String()}
+}
+
+func (r *Reader) identify(f *telemetry.Frame, d *readDefinition) {
+	f.ID, f.Name, f.PlaceID, f.Epoch = d.id, d.name, d.placeID, d.epoch
+	if d.epoch == 0 {
+		f.Epoch = r.b.id.epoch
+	}
 }
 
 // missing makes f the loss of all that is not accounted for below next, if
@@ -238,7 +263,7 @@ func (r *Reader) missing(rec *record, f *telemetry.Frame, d *readDefinition, nex
 	seqs := telemetry.SeqRange{First: t.next, Last: next - 1}
 	t.next = next
 	r.scan.pos = rec.pos
-	declare(f, d, seqs, reasonCorrupt)
+	r.declare(f, d, seqs, reasonCorrupt)
 	if rec.pos >= r.from {
 		r.b.corrupt(seqs.Len(), rec.pos)
 	}
@@ -264,10 +289,10 @@ func (r *Reader) definition(index uint64) *readDefinition {
 		if !ok || d.index != index {
 			continue
 		}
-		t := r.tracks[d.id]
+		t := r.tracks[d.sensorKey]
 		if t == nil {
 			t = &track{next: d.floor}
-			r.tracks[d.id] = t
+			r.tracks[d.sensorKey] = t
 		}
 		for uint64(len(r.defs)) <= index {
 			r.defs = append(r.defs, readDefinition{})

@@ -15,6 +15,9 @@ const (
 	reasonCorrupt
 	reasonBufferFull
 	reasonDiskError
+	// reasonReceived is of readings that another buffer had and that were freed
+	// there: they are accounted for, and not declared.
+	reasonReceived
 )
 
 // The reasons of declared losses: what Frame.Lost.Reason and Stats.Lost hold.
@@ -34,11 +37,20 @@ const (
 	maxString = 1024 // bytes of an id, a name or a place
 	maxFault  = 64   // bytes of a fault's reason
 	maxBootID = 128
+	maxBoot   = 1<<53 - 1
 )
 
 // label is what a sensor record says of a sensor and every frame repeats.
 type label struct {
-	id, name, placeID string
+	sensorKey
+	name, placeID string
+}
+
+// sensorKey is what a sensor's readings are numbered by. An epoch other than 0
+// is another buffer's, whose readings this one has taken over.
+type sensorKey struct {
+	epoch uint64
+	id    string
 }
 
 func (e *encoder) uvarint(v uint64) { e.buf = binary.AppendUvarint(e.buf, v) }
@@ -62,19 +74,52 @@ func (e *encoder) sensor(r *sensorRecord) {
 	e.uvarint(r.next)
 	e.uvarint(r.mark)
 	e.uvarint(r.floor)
+	e.uvarint(r.epoch)
 	e.str(r.id)
 	e.str(r.name)
 	e.str(r.placeID)
 	e.end()
 }
 
-func (e *encoder) frame(index uint64, f *telemetry.Frame, seq uint64) {
+// The flags of a frame record.
+const (
+	flagBoottime = 1 << iota // a boot follows seq, and timestamp is that boot's CLOCK_BOOTTIME
+	flagUnsynced             // timestamp is what an unsynchronised clock said
+)
+
+// A reading is what a frame record says.
+type reading struct {
+	*telemetry.Frame
+	boot  uint64 // not 0: it waits until the time of that boot is known
+	stamp int64  // CLOCK_BOOTTIME in that boot, milliseconds
+}
+
+// seqs returns the numbers that it has.
+func (r *reading) seqs() telemetry.SeqRange {
+	if r.IsLoss() {
+		return r.Lost.Seqs
+	}
+	return telemetry.SeqRange{First: r.Seq, Last: r.Seq}
+}
+
+func (e *encoder) frame(index uint64, r *reading, seq uint64) {
+	f := r.Frame
 	e.begin(typeFrame)
 	e.uvarint(index)
 	e.buf = append(e.buf, 0, 0)
-	measures := len(e.buf) - 1
+	flags, measures := len(e.buf)-2, len(e.buf)-1
 	e.uvarint(seq)
-	e.varint(f.Timestamp)
+	switch {
+	case r.boot != 0:
+		e.buf[flags] = flagBoottime
+		e.uvarint(r.boot)
+		e.varint(r.stamp)
+	case f.Clock == telemetry.ClockUnsynced:
+		e.buf[flags] = flagUnsynced
+		e.varint(f.Timestamp)
+	default:
+		e.varint(f.Timestamp)
+	}
 	for m := telemetry.Measure(0); m < telemetry.Measures; m++ {
 		if v, ok := f.Payload.Get(m); ok {
 			e.buf[measures] |= 1 << m
@@ -130,9 +175,28 @@ func (e *encoder) commit(freed, durable Position, padding int) {
 	e.end()
 }
 
-func (e *encoder) boot(id string) {
+// boot adds a boot record: the number of the boot in this buffer, and its id.
+func (e *encoder) boot(boot uint64, id string) {
 	e.begin(typeBoot)
+	e.uvarint(boot)
 	e.str(id)
+	e.end()
+}
+
+// clockRecord is the payload of a clock record.
+type clockRecord struct {
+	boot   uint64
+	state  clockState
+	last   int64
+	offset int64
+}
+
+func (e *encoder) clock(r clockRecord) {
+	e.begin(typeClock)
+	e.uvarint(r.boot)
+	e.buf = append(e.buf, byte(r.state))
+	e.varint(r.last)
+	e.varint(r.offset)
 	e.end()
 }
 
@@ -198,20 +262,47 @@ func (d *decoder) bytes(limit int) []byte {
 func decodeSensor(p []byte) (sensorRecord, bool) {
 	d := decoder{p: p}
 	r := sensorRecord{index: d.uvarint(), next: d.seq(), mark: d.seq(), floor: d.seq()}
+	r.epoch = d.seq()
 	r.id = string(d.bytes(maxString))
 	r.name = string(d.bytes(maxString))
 	r.placeID = string(d.bytes(maxString))
 	return r, d.ok() && r.id != "" && r.index < maxSensors
 }
 
-// decodeFrame fills all of f but the sensor's label and the epoch, and
-// returns the sensor's index. fault turns the bytes of a reason into a string.
-func decodeFrame(p []byte, f *telemetry.Frame, fault func([]byte) string) (index uint64, ok bool) {
+// frameHead is how a frame record begins.
+type frameHead struct {
+	index, boot, seq uint64
+	timestamp        int64 // Unix, or the boot's if there is one; milliseconds
+	measures         byte
+	unsynced         bool
+}
+
+func (d *decoder) frameHead() (h frameHead) {
+	h.index = d.uvarint()
+	flags := d.byte()
+	h.measures = d.byte()
+	h.seq = d.seq()
+	if flags&flagBoottime != 0 {
+		h.boot = d.uvarint()
+		d.bad = d.bad || h.boot == 0 || h.boot > maxBoot
+	}
+	h.unsynced = flags&flagUnsynced != 0
+	h.timestamp = d.varint()
+	d.bad = d.bad || flags > flagUnsynced || h.seq > telemetry.MaxSeq
+	return h
+}
+
+// decodeFrame fills all of f but the sensor's label and the epoch. If h.boot is
+// not 0, f.Timestamp is that boot's. fault turns the bytes of a reason into a
+// string.
+func decodeFrame(p []byte, f *telemetry.Frame, fault func([]byte) string) (h frameHead, ok bool) {
 	d := decoder{p: p}
-	index = d.uvarint()
-	flags, measures := d.byte(), d.byte()
-	f.Seq = d.seq()
-	f.Timestamp = d.varint()
+	h = d.frameHead()
+	f.Seq, f.Timestamp = h.seq, h.timestamp
+	if h.unsynced {
+		f.Clock = telemetry.ClockUnsynced
+	}
+	measures := h.measures
 	for m := telemetry.Measure(0); m < telemetry.Measures; m++ {
 		if measures&(1<<m) != 0 {
 			f.Payload.Set(m, telemetry.Micro(d.varint()))
@@ -224,17 +315,14 @@ func decodeFrame(p []byte, f *telemetry.Frame, fault func([]byte) string) (index
 			}
 		}
 	}
-	return index, d.ok() && flags == 0 && f.Seq <= telemetry.MaxSeq
+	return h, d.ok()
 }
 
-// decodeFrameSeq reads no more of a frame record than recovery needs.
-func decodeFrameSeq(p []byte) (index, seq uint64, ok bool) {
+// decodeFrameHead reads no more of a frame record than recovery needs.
+func decodeFrameHead(p []byte) (h frameHead, ok bool) {
 	d := decoder{p: p}
-	index = d.uvarint()
-	d.byte()
-	d.byte()
-	seq = d.seq()
-	return index, seq, !d.bad && seq <= telemetry.MaxSeq
+	h = d.frameHead()
+	return h, !d.bad
 }
 
 func decodeLoss(p []byte) (lossRecord, bool) {
@@ -243,7 +331,8 @@ func decodeLoss(p []byte) (lossRecord, bool) {
 	r.seqs.First = d.seq()
 	n := d.seq()
 	r.seqs.Last = r.seqs.First + n
-	return r, d.ok() && r.reason != reasonNone && r.reason.known() && r.seqs.Last <= telemetry.MaxSeq
+	known := r.reason != reasonNone && r.reason.known() || r.reason == reasonReceived
+	return r, d.ok() && known && r.seqs.Last <= telemetry.MaxSeq
 }
 
 func decodeMark(p []byte) (markRecord, bool) {
@@ -258,10 +347,17 @@ func decodeCommit(p []byte) (freed, durable Position, ok bool) {
 	return freed, durable, !d.bad
 }
 
-func decodeBoot(p []byte) (string, bool) {
+func decodeBoot(p []byte) (boot uint64, id string, ok bool) {
 	d := decoder{p: p}
-	id := string(d.bytes(maxBootID))
-	return id, d.ok()
+	boot = d.uvarint()
+	id = string(d.bytes(maxBootID))
+	return boot, id, d.ok() && boot <= maxBoot
+}
+
+func decodeClock(p []byte) (clockRecord, bool) {
+	d := decoder{p: p}
+	r := clockRecord{boot: d.uvarint(), state: clockState(d.byte()), last: d.varint(), offset: d.varint()}
+	return r, d.ok() && r.boot > 0 && r.boot <= maxBoot && r.state <= clockEstimated
 }
 
 // decodeClose calls fn for each sensor of a close record.

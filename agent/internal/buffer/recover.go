@@ -39,8 +39,8 @@ func (b *Buffer) recover(headers map[Position]header) error {
 				return err
 			}
 		}
-		for id, next := range b.readFloors(b.segs[0]) {
-			if s := b.sensors[id]; s != nil {
+		for key, next := range b.readFloors(b.segs[0]) {
+			if s := b.sensors[key]; s != nil {
 				s.floor = next
 			}
 		}
@@ -51,6 +51,9 @@ func (b *Buffer) recover(headers map[Position]header) error {
 	b.freed = min(b.freed, b.tail)
 	b.safe, b.stored = b.freed, b.freed
 	sameBoot := r.boot != "" && r.boot == b.o.BootID
+	if !sameBoot {
+		b.boot++
+	}
 	r.resume(sameBoot)
 	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil || b.crowded() {
 		if err := b.beginAnew(r); err != nil {
@@ -228,9 +231,12 @@ func (r *recovery) record(rec *record) {
 			r.sensor(rec, &d)
 		}
 	case typeFrame:
-		if index, seq, ok := decodeFrameSeq(rec.payload); ok {
+		if h, ok := decodeFrameHead(rec.payload); ok {
 			b.frames++
-			r.used(rec, index, seq)
+			r.used(rec, h.index, h.seq)
+			if h.boot != 0 {
+				b.noteClock(clockRecord{boot: h.boot, last: h.timestamp}, rec.end())
+			}
 		}
 	case typeLoss:
 		if l, ok := decodeLoss(rec.payload); ok {
@@ -247,8 +253,12 @@ func (r *recovery) record(rec *record) {
 			b.freed, b.durable, r.cursor = max(b.freed, freed), max(b.durable, durable), true
 		}
 	case typeBoot:
-		if id, ok := decodeBoot(rec.payload); ok {
-			r.boot = id
+		if boot, id, ok := decodeBoot(rec.payload); ok {
+			b.boot, r.boot = max(b.boot, boot), id
+		}
+	case typeClock:
+		if c, ok := decodeClock(rec.payload); ok {
+			b.noteClock(c, rec.end())
 		}
 	case typeClose:
 		if r.closed == nil {
@@ -265,14 +275,15 @@ func (r *recovery) record(rec *record) {
 
 func (r *recovery) sensor(rec *record, d *sensorRecord) {
 	b := r.b
-	s := b.sensors[d.id]
+	s := b.sensors[d.sensorKey]
 	if s == nil {
 		s = &sensor{}
-		b.sensors[d.id] = s
+		b.sensors[d.sensorKey] = s
 		b.order = append(b.order, s)
 	}
 	s.label, s.floor = d.label, d.floor
 	s.next, s.marked = max(s.next, d.next), max(s.marked, d.mark)
+	s.end = rec.end()
 	r.seen[s] = rec.pos
 	for uint64(len(b.defs)) <= d.index {
 		b.defs = append(b.defs, definition{})
@@ -290,7 +301,7 @@ func (r *recovery) sensorOf(index uint64) *sensor {
 
 func (r *recovery) used(rec *record, index, seq uint64) {
 	if s := r.sensorOf(index); s != nil {
-		s.next = max(s.next, seq+1)
+		s.next, s.end = max(s.next, seq+1), rec.end()
 		r.seen[s] = rec.pos
 	}
 }
@@ -302,6 +313,9 @@ func (r *recovery) resume(sameBoot bool) {
 	for _, s := range b.order {
 		next, why := s.next, reasonPowerCut
 		switch {
+		case !s.own():
+			// The rest was in the memory of the process that ended.
+			next, why = max(next, s.marked), reasonDiskError
 		case r.closed[s]:
 		case sameBoot && (r.damage == 0 || r.seen[s] >= r.lastGap):
 			if s.markReason != reasonNone {
@@ -338,6 +352,10 @@ func (r *recovery) resume(sameBoot bool) {
 
 // goOn appends to the last segment. slow is held.
 func (b *Buffer) goOn() (err error) {
+	// The process may have been killed before the segment's name was certain.
+	if err := b.fs.SyncDir(); err != nil {
+		return err
+	}
 	if b.file, err = b.fs.Open(segmentName(b.active().base)); err != nil {
 		return err
 	}
@@ -354,7 +372,7 @@ func (b *Buffer) goOn() (err error) {
 	}
 	if err == nil {
 		b.enc.reset(b.tail)
-		b.enc.boot(b.o.BootID)
+		b.enc.boot(b.boot, b.o.BootID)
 		err = b.write(b.o.SegmentSize)
 	}
 	b.mu.Unlock()
@@ -376,10 +394,8 @@ func (b *Buffer) beginAnew(r *recovery) error {
 	}
 	if n := len(b.segs); n > 0 {
 		b.segs[n-1].end = b.tail
-		for len(b.segs) > 1 && !b.hasRoom(1) {
-			if err := b.dropOldest(); err != nil {
-				return err
-			}
+		if err := b.makeRoom(); err != nil {
+			return err
 		}
 	}
 	if err := b.startSegment(b.tail); err != nil {

@@ -34,7 +34,7 @@ func store(t testing.TB, n int, bulky, closed bool) *stored {
 	s := &stored{o: w.o, frames: w.read}
 	for _, it := range s.frames {
 		var enc encoder
-		enc.frame(0, &it.f, it.f.Seq) // no index here is longer than a byte
+		enc.frame(0, &reading{Frame: &it.f}, it.f.Seq) // no index here is longer than a byte
 		s.starts = append(s.starts, it.after-Position(len(enc.buf)))
 	}
 	if closed {

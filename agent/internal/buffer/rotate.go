@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 )
 
 // rotateFrom begins a new segment, unless another caller did since the one at
@@ -37,6 +39,43 @@ func (b *Buffer) rotateFrom(base Position) error {
 	return b.startSegment(tail)
 }
 
+// freshSegment begins a new segment for what cannot wait, even if the buffer is
+// full. slow is held.
+func (b *Buffer) freshSegment() error {
+	b.mu.Lock()
+	before := b.active().base
+	b.mu.Unlock()
+	if err := b.rotateFrom(before); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	begun, tail := b.active().base != before, b.tail
+	b.mu.Unlock()
+	if begun {
+		return nil
+	}
+	if err := b.makeRoom(); err != nil {
+		return err
+	}
+	return b.startSegment(tail)
+}
+
+// makeRoom drops the oldest segments until there is room for one more, whatever
+// the policy. slow is held.
+func (b *Buffer) makeRoom() error {
+	for {
+		b.mu.Lock()
+		enough := len(b.segs) < 2 || b.hasRoom(1)
+		b.mu.Unlock()
+		if enough {
+			return nil
+		}
+		if err := b.dropOldest(); err != nil {
+			return err
+		}
+	}
+}
+
 // roomWanted is how many segments there must be room for to begin one. With
 // DropNewest one is spare, so that a full buffer can be recovered.
 func (b *Buffer) roomWanted() int64 {
@@ -68,6 +107,7 @@ func (b *Buffer) startSegment(base Position) (err error) {
 	b.mu.Lock()
 	wasFrozen := b.frozen
 	b.sealed, b.frozen = true, true // no record may come between the heads
+	b.retire()
 	head := b.encodeHead(base)
 	b.mu.Unlock()
 	defer func() {
@@ -109,8 +149,21 @@ func (b *Buffer) startSegment(base Position) (err error) {
 	b.sealed, b.frozen, b.suspect = false, false, nil
 	b.stats.BytesWritten += uint64(len(head.bytes))
 	b.adoptHead(head)
+	b.unsaid = false
 	b.notify()
 	return nil
+}
+
+// retire forgets what nothing that is not freed needs any more. mu is held.
+func (b *Buffer) retire() {
+	maps.DeleteFunc(b.boots, func(_ uint64, c *bootClock) bool { return c.until <= b.safe })
+	b.order = slices.DeleteFunc(b.order, func(s *sensor) bool {
+		gone := !s.own() && s.end <= b.safe && !slices.ContainsFunc(b.carried, func(c carried) bool { return c.sensor == s })
+		if gone {
+			delete(b.sensors, s.label.sensorKey)
+		}
+		return gone
+	})
 }
 
 func (b *Buffer) truncateActive(end Position) error {
@@ -171,6 +224,9 @@ func (b *Buffer) encodeHead(base Position) *head {
 		}
 	}
 	h.size = len(enc.buf)
+	for range 2 {
+		enc.clocks(b.boots)
+	}
 	for i, d := range h.defs {
 		for _, l := range d.sensor.pending {
 			enc.loss(lossRecord{uint64(i), l.reason, l.seqs})
@@ -186,7 +242,7 @@ func (b *Buffer) encodeHead(base Position) *head {
 			}
 		}
 	}
-	enc.boot(b.o.BootID)
+	enc.boot(b.boot, b.o.BootID)
 	h.bytes = enc.buf
 	hdr := header{
 		identity: b.id, base: base, sensors: uint32(len(h.defs)), head: uint32(h.size), frames: b.frames,

@@ -9,11 +9,15 @@ type Stats struct {
 	Frames   uint64 // readings not freed
 	Bytes    int64  // of all files, preallocation included
 	Segments int
-	Oldest   int64 // timestamp of the first reading not freed, Unix milliseconds; 0: none
+	Oldest   int64 // timestamp of the first reading not freed, Unix milliseconds; 0: none, or not known yet
 
 	Appended uint64            // readings
 	Refused  uint64            // readings that Append did not take
 	Lost     map[string]uint64 // readings declared lost, by reason
+
+	MemoryFrames uint64            // of Frames, those in memory, as the disk fails
+	Fault        string            // why readings go to memory, see DiskFault; "": they do not
+	Failovers    map[string]uint64 // how often they began to, by that reason
 
 	BytesWritten uint64 // handed to the file system
 	PagesSynced  uint64 // of 4 KiB, that commits made the medium write
@@ -104,9 +108,14 @@ func (b *Buffer) count(segs []segment, freed Position, known counted) (before co
 				continue
 			}
 			var f telemetry.Frame
-			if _, ok := decodeFrame(rec.payload, &f, func([]byte) string { return "" }); ok {
-				return before, f.Timestamp
+			h, ok := decodeFrame(rec.payload, &f, func([]byte) string { return "" })
+			if !ok {
+				continue
 			}
+			if h.boot != 0 && !b.repair(&f, &h, rec.end()) {
+				return before, 0
+			}
+			return before, f.Timestamp
 		}
 	}
 	return before, 0
