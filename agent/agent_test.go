@@ -38,6 +38,7 @@ type record struct {
 	mu     sync.Mutex
 	frames map[string]telemetry.Frame
 	double map[string]int // how often each came again
+	two    []string       // those that came again as another reading
 }
 
 func newRecord() *record {
@@ -48,8 +49,11 @@ func (r *record) add(f *telemetry.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := telemetry.FrameID(f)
-	if _, ok := r.frames[id]; ok {
+	if before, ok := r.frames[id]; ok {
 		r.double[id]++
+		if before != *f {
+			r.two = append(r.two, id)
+		}
 		return
 	}
 	r.frames[id] = *f
@@ -248,6 +252,9 @@ func wantSame(t *testing.T, sampled, received *record) {
 	t.Helper()
 	if diff := cmp.Diff(sampled.all(), received.all(), cmp.AllowUnexported(telemetry.Payload{})); diff != "" {
 		t.Errorf("sampled and received differ (-sampled +received):\n%s", diff)
+	}
+	if len(received.two) > 0 {
+		t.Errorf("one number for two readings: %v", received.two)
 	}
 	next := make(map[string]uint64)
 	for _, f := range received.all() {
