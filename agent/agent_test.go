@@ -272,6 +272,11 @@ func TestEveryReadingArrives(t *testing.T) {
 	eventually(t, "20 readings", func() bool { return received.len() >= 20 })
 	a.drained(t)
 	wantSame(t, sampled, received)
+	select {
+	case <-a.Ready():
+	default:
+		t.Error("not ready with readings in the buffer")
+	}
 
 	reading := received.all()[0]
 	for m, want := range map[telemetry.Measure]float64{
@@ -378,6 +383,11 @@ func TestBusAway(t *testing.T) {
 	go func() { ended <- a.Run(ctx) }()
 	eventually(t, "4 readings", func() bool { return sampled.len() >= 4 })
 	a.StopSampling()
+	select {
+	case <-a.Ready():
+		t.Error("ready without a value")
+	default:
+	}
 	n := a.Stats().Sampled
 	a.StopSampling()
 	cancel()
