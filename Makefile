@@ -4,12 +4,13 @@ VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknow
 LDFLAGS := -s -w -X github.com/telltale-iot/telltale/internal/command.version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 GOLANGCI_VERSION := v2.15.0
+NFPM_VERSION := v2.45.2
 FUZZTIME ?= 10s
 # The race detector is linked by a C compiler. Where there is none, the tests
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test lint fuzz pi integration bench clean
+.PHONY: help build demo test lint fuzz pi deb integration bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +44,23 @@ pi: ## static agents for the Raspberry Pi: arm64, armv7, armv6
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
 	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
+
+# A Raspberry Pi Zero or 1 calls its system armhf, as Debian does, but has an
+# ARMv6 processor, where Debian's armhf means ARMv7: an agent for ARMv6 runs on
+# both. Debian's armel is ARMv5 without floating point.
+deb: $(CACHE)/bin/nfpm-$(NFPM_VERSION) ## Debian packages of the agent: amd64, arm64, armhf, armel
+	rm -rf bin/deb bin/telltale-agent_*.deb
+	mkdir -p bin/deb
+	GO="$(GO)" deploy/deb/copyright >bin/deb/copyright
+	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/deb/amd64 ./agent/cmd/telltale-agent
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/deb/arm64 ./agent/cmd/telltale-agent
+	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/deb/armhf ./agent/cmd/telltale-agent
+	GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o bin/deb/armel ./agent/cmd/telltale-agent
+	deploy/deb/package $< amd64 arm64 armhf armel
+
+$(CACHE)/bin/nfpm-$(NFPM_VERSION):
+	GOBIN=$(CACHE)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	mv $(CACHE)/bin/nfpm $@
 
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install

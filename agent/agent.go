@@ -2,14 +2,12 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +17,6 @@ import (
 
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
 	"github.com/telltale-iot/telltale/agent/internal/config"
-	"github.com/telltale-iot/telltale/agent/internal/mqtt"
-	"github.com/telltale-iot/telltale/agent/internal/sample"
-	"github.com/telltale-iot/telltale/agent/internal/uplink"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -69,21 +64,18 @@ type Options struct {
 // Agent is one device. Its methods are safe for concurrent use; Run is called
 // once.
 type Agent struct {
-	opts    Options
-	started time.Time
-	buses   map[string]*bus
-	sampler *sample.Sampler
-	client  *mqtt.Client
-	buffer  atomic.Pointer[buffer.Buffer]
-	metrics atomic.Pointer[net.TCPAddr]
+	opts     Options // Config as it was at first
+	started  time.Time
+	buses    map[string]*bus
+	sampling sampling
+	current  atomic.Pointer[generation]
+	buffer   atomic.Pointer[buffer.Buffer]
+	metrics  atomic.Pointer[net.TCPAddr]
+	reloads  reloads
+	progress progress
 
 	commitErrors *metrics.Counter
 	commitFailed atomic.Bool // the latest commit
-
-	mu           sync.Mutex
-	stopped      bool               // StopSampling was called
-	stopSampling context.CancelFunc // of the sampler, once it runs
-	sampled      chan struct{}      // closed when the sampler has ended
 }
 
 // New returns an Agent. It opens nothing: that is for [Agent.Run].
@@ -101,48 +93,15 @@ func New(o Options) (*Agent, error) {
 		opts:         o,
 		started:      time.Now(),
 		buses:        make(map[string]*bus),
-		sampled:      make(chan struct{}),
+		reloads:      newReloads(o.Metrics),
+		progress:     newProgress(),
 		commitErrors: o.Metrics.GetOrCreateCounter("telltale_agent_buffer_commit_errors_total"),
 	}
-	sensors, err := a.sensors()
+	first, err := a.newGeneration(o.Config)
 	if err != nil {
 		return nil, err
 	}
-	a.sampler, err = sample.New(sample.Options{
-		Sensors: sensors,
-		Append:  func(f *telemetry.Frame) error { return a.buffer.Load().Append(f) },
-		Refusal: refusal,
-		Observe: o.Observe,
-		Now:     time.Now,
-		Logger:  o.Logger,
-		Metrics: o.Metrics,
-	})
-	if err != nil {
-		return nil, err
-	}
-	c := &o.Config
-	a.client, err = mqtt.New(mqtt.Options{
-		Device:         c.Device,
-		URL:            c.MQTT.URL,
-		TLS:            func() (*tls.Config, error) { return c.MQTT.ClientTLS() },
-		ClientID:       c.ClientID(),
-		Username:       c.Username(),
-		Password:       c.MQTT.Password.Reveal(),
-		Receipts:       c.Uplink.Receipts,
-		KeepAlive:      c.MQTT.KeepAlive,
-		ConnectTimeout: c.MQTT.ConnectTimeout,
-		WriteTimeout:   writeTimeout,
-		AckTimeout:     ackTimeout,
-		BackoffMin:     c.Uplink.BackoffMin,
-		BackoffMax:     c.Uplink.BackoffMax,
-		Status:         a.status,
-		StatusInterval: statusInterval,
-		Logger:         o.Logger,
-		Metrics:        o.Metrics,
-	})
-	if err != nil {
-		return nil, err
-	}
+	a.current.Store(first)
 	o.Metrics.RegisterMetricsWriter(a.writeMetrics)
 	return a, nil
 }
@@ -150,6 +109,7 @@ func New(o Options) (*Agent, error) {
 // Run samples and delivers until ctx ends. Then it stops sampling, publishes
 // that the device is offline, and commits and closes the buffer.
 func (a *Agent) Run(ctx context.Context) (err error) {
+	defer close(a.reloads.ended)
 	c := &a.opts.Config
 	b, err := buffer.Open(buffer.Options{
 		Dir:         c.Buffer.Dir,
@@ -165,91 +125,27 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	a.buffer.Store(b)
 
-	up, err := a.newUplink(b)
-	if err != nil {
-		return err
-	}
-	server, err := a.newServer(ctx)
-	if err != nil {
-		return err
-	}
 	defer a.closeBuses()
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.sample(ctx) })
 	group.Go(func() error { return a.commit(ctx, b) })
-	group.Go(func() error { return server.run(ctx) })
-
-	// The connection outlives the uplink, so that nothing is published into
-	// one that is being closed.
-	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error {
-		defer disconnect()
-		return up.Run(ctx)
-	})
-	group.Go(func() error { return a.client.Run(connected, up) })
-
-	a.opts.Logger.Info("agent started", "version", a.opts.Version, "device", c.Device, "sensors", len(c.Sensors), "epoch", b.Epoch())
+	group.Go(func() error { return a.serve(ctx, b) })
 	err = group.Wait()
 	a.opts.Logger.Info("agent stopped")
 	return err
 }
 
-func (a *Agent) newUplink(b *buffer.Buffer) (*uplink.Uplink[buffer.Position], error) {
-	c := &a.opts.Config.Uplink
-	return uplink.New(uplink.Options[buffer.Position]{
-		Read:           func() uplink.Reader[buffer.Position] { return b.Reader() },
-		End:            buffer.ErrEnd,
-		Free:           b.Free,
-		Updated:        b.Updated(),
-		Publisher:      a.client,
-		PublishReason:  mqtt.Reason,
-		Receipts:       c.Receipts,
-		BatchFrames:    c.BatchFrames,
-		BatchSize:      int(c.BatchSize),
-		BatchAge:       c.BatchAge,
-		InFlight:       c.InFlight,
-		ReceiptTimeout: c.ReceiptTimeout,
-		BackoffMin:     c.BackoffMin,
-		BackoffMax:     c.BackoffMax,
-		Logger:         a.opts.Logger,
-		Metrics:        a.opts.Metrics,
-	})
-}
-
-// sample runs the sampler until ctx ends or StopSampling is called.
-func (a *Agent) sample(ctx context.Context) error {
-	defer close(a.sampled)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	a.mu.Lock()
-	stopped := a.stopped
-	a.stopSampling = cancel
-	a.mu.Unlock()
-	if stopped {
-		return nil
-	}
-	return a.sampler.Run(ctx)
-}
-
 // StopSampling ends sampling for good, while what is in the buffer is still
 // delivered. When it returns, no further reading will come into the buffer.
-func (a *Agent) StopSampling() {
-	a.mu.Lock()
-	a.stopped = true
-	stop := a.stopSampling
-	a.mu.Unlock()
-	if stop != nil {
-		stop()
-		<-a.sampled
-	}
-}
+func (a *Agent) StopSampling() { a.sampling.stop() }
 
 // commit makes durable, every commit interval, what was appended.
 func (a *Agent) commit(ctx context.Context, b *buffer.Buffer) error {
 	ticker := time.NewTicker(a.opts.Config.Buffer.CommitInterval)
 	defer ticker.Stop()
+	defer a.progress.ended()
 	for {
+		a.progress.committing()
 		select {
 		case <-ctx.Done():
 			return nil

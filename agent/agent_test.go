@@ -38,6 +38,7 @@ type record struct {
 	mu     sync.Mutex
 	frames map[string]telemetry.Frame
 	double map[string]int // how often each came again
+	two    []string       // those that came again as another reading
 }
 
 func newRecord() *record {
@@ -48,8 +49,11 @@ func (r *record) add(f *telemetry.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := telemetry.FrameID(f)
-	if _, ok := r.frames[id]; ok {
+	if before, ok := r.frames[id]; ok {
 		r.double[id]++
+		if before != *f {
+			r.two = append(r.two, id)
+		}
 		return
 	}
 	r.frames[id] = *f
@@ -249,6 +253,9 @@ func wantSame(t *testing.T, sampled, received *record) {
 	if diff := cmp.Diff(sampled.all(), received.all(), cmp.AllowUnexported(telemetry.Payload{})); diff != "" {
 		t.Errorf("sampled and received differ (-sampled +received):\n%s", diff)
 	}
+	if len(received.two) > 0 {
+		t.Errorf("one number for two readings: %v", received.two)
+	}
 	next := make(map[string]uint64)
 	for _, f := range received.all() {
 		if f.Seq != next[f.ID] {
@@ -265,6 +272,11 @@ func TestEveryReadingArrives(t *testing.T) {
 	eventually(t, "20 readings", func() bool { return received.len() >= 20 })
 	a.drained(t)
 	wantSame(t, sampled, received)
+	select {
+	case <-a.Ready():
+	default:
+		t.Error("not ready with readings in the buffer")
+	}
 
 	reading := received.all()[0]
 	for m, want := range map[telemetry.Measure]float64{
@@ -371,6 +383,11 @@ func TestBusAway(t *testing.T) {
 	go func() { ended <- a.Run(ctx) }()
 	eventually(t, "4 readings", func() bool { return sampled.len() >= 4 })
 	a.StopSampling()
+	select {
+	case <-a.Ready():
+		t.Error("ready without a value")
+	default:
+	}
 	n := a.Stats().Sampled
 	a.StopSampling()
 	cancel()

@@ -121,13 +121,16 @@ func TestSensorsShareABus(t *testing.T) {
 	if len(a.buses) != 1 {
 		t.Errorf("%d buses, want one", len(a.buses))
 	}
-	sensors, err := a.sensors()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var names []string
-	for _, s := range sensors {
+	for i := range c.Sensors {
+		s, err := a.sensor(&c.Sensors[i])
+		if err != nil {
+			t.Fatal(err)
+		}
 		names = append(names, s.Sources[0].Name)
+	}
+	if len(a.buses) != 1 {
+		t.Errorf("%d buses, want the same one again", len(a.buses))
 	}
 	if diff := cmp.Diff([]string{"bme280@1:0x76", "bmp280@1:0x77", "bh1750@1:0x23"}, names); diff != "" {
 		t.Errorf("chips (-want +got):\n%s", diff)

@@ -16,23 +16,19 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// sensors makes what the configuration says is to be sampled.
-func (a *Agent) sensors() ([]sample.Sensor, error) {
-	var sensors []sample.Sensor
-	for _, c := range a.opts.Config.Sensors {
-		s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
-		for i := range c.Chips {
-			chip := &c.Chips[i]
-			name := fmt.Sprintf("%s@%s:%#02x", chip.Driver, chip.Bus, chip.Address)
-			driver, err := newChip(a.bus(chip.Bus), chip)
-			if err != nil {
-				return nil, fmt.Errorf("sensor %s: %s: %w", c.ID, name, err)
-			}
-			s.Sources = append(s.Sources, sample.Source{Name: name, Measures: chip.Measures(), Chip: driver})
+// sensor makes what the configuration says is to be sampled together.
+func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
+	s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
+	for i := range c.Chips {
+		chip := &c.Chips[i]
+		name := fmt.Sprintf("%s@%s:%#02x", chip.Driver, chip.Bus, chip.Address)
+		driver, err := newChip(a.bus(chip.Bus), chip)
+		if err != nil {
+			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, name, err)
 		}
-		sensors = append(sensors, s)
+		s.Sources = append(s.Sources, sample.Source{Name: name, Measures: chip.Measures(), Chip: driver})
 	}
-	return sensors, nil
+	return s, nil
 }
 
 var errDriver = errors.New("no such driver")

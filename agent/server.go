@@ -18,10 +18,10 @@ type server struct {
 	http     http.Server
 }
 
-// newServer listens, if the configuration says where.
-func (a *Agent) newServer(ctx context.Context) (*server, error) {
-	listen := a.opts.Config.Metrics.Listen
+// newServer listens, unless the address is empty.
+func (a *Agent) newServer(ctx context.Context, listen string) (*server, error) {
 	if listen == "" {
+		a.metrics.Store(nil)
 		return &server{}, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
@@ -51,6 +51,7 @@ func (a *Agent) MetricsAddr() string {
 // run serves until ctx ends.
 func (s *server) run(ctx context.Context) error {
 	if s.listener == nil {
+		<-ctx.Done()
 		return nil
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
@@ -84,7 +85,7 @@ func (a *Agent) handler() http.Handler {
 // unready says why readings are not kept or delivered as they should be. A chip
 // that fails is no reason: what the others measure is.
 func (a *Agent) unready() (problems []string) {
-	if !a.client.Connected() {
+	if !a.current.Load().client.Connected() {
 		problems = append(problems, "mqtt: not connected")
 	}
 	if a.commitFailed.Load() {

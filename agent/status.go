@@ -25,14 +25,14 @@ type Stats struct {
 
 // Stats returns the state of now.
 func (a *Agent) Stats() Stats {
-	s := a.sampler.Stats()
+	s := a.sampling.stats()
 	b := a.bufferStats()
 	return Stats{
 		Sampled:   s.Sampled,
 		Refused:   s.Refused,
 		Missed:    s.Missed,
 		Buffered:  b.Frames,
-		Connected: a.client.Connected(),
+		Connected: a.current.Load().client.Connected(),
 		Faults:    s.Faults,
 		Losses:    losses(&b),
 	}
@@ -60,7 +60,7 @@ func (a *Agent) status() mqtt.Status {
 		Version: a.opts.Version,
 		Uptime:  int64(time.Since(a.started).Seconds()),
 		Buffer:  &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest},
-		Faults:  a.sampler.Stats().Faults,
+		Faults:  a.sampling.stats().Faults,
 		Losses:  losses(&b),
 	}
 }
@@ -75,7 +75,7 @@ func (a *Agent) writeMetrics(w io.Writer) {
 	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
 		metrics.WriteCounterUint64(w, `telltale_agent_readings_lost_total{reason="`+reason+`"}`, b.Lost[reason])
 	}
-	faults := a.sampler.Stats().Faults
+	faults := a.sampling.stats().Faults
 	metrics.WriteGaugeUint64(w, "telltale_agent_chips_failing", uint64(len(faults)))
 	metrics.WriteGaugeFloat64(w, "telltale_agent_uptime_seconds", time.Since(a.started).Seconds())
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -12,8 +13,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/telltale-iot/telltale/agent"
+	"github.com/telltale-iot/telltale/agent/internal/systemd"
 	"github.com/telltale-iot/telltale/internal/command"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
@@ -62,16 +65,27 @@ A smallest configuration, /etc/telltale/agent.yaml:
 func runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "sample and deliver until SIGINT or SIGTERM",
+		Short: "sample and deliver until SIGINT or SIGTERM; SIGHUP reloads",
 		Long: `Samples and delivers until SIGINT or SIGTERM. It does not end because the broker, a
 sensor or a bus is away: it tries again, and says so in its log, its metrics and its
-status topic.`,
+status topic.
+
+SIGHUP makes it read its configuration anew, with the files that it names. What is in
+the buffer stays there. If the new configuration is wrong the log says why, and the
+old one goes on; so it does if device, buffer, clock or log differ, which change only
+when the agent is started anew.
+
+Under systemd (Type=notify) it tells when it has started, how it is, and, with
+WatchdogSec=, that it makes progress.`,
 		Example: `  telltale-agent run --config /etc/telltale/agent.yaml
   telltale-agent run --config agent.yaml --buffer-dir ./buffer --metrics-listen 127.0.0.1:9465`,
 		Args: cobra.NoArgs,
 	}
 	load := configured(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP) // first of all, as it would end the process
+		defer signal.Stop(hangups)
 		config, err := load()
 		if err != nil {
 			return err
@@ -84,9 +98,34 @@ status topic.`,
 		if err != nil {
 			return err
 		}
-		return a.Run(c.Context())
+		notifier, err := newNotifier(a, logger)
+		if err != nil {
+			return err
+		}
+		group, ctx := errgroup.WithContext(c.Context())
+		group.Go(func() error { return a.Run(ctx) })
+		group.Go(func() error { return notifier.Run(ctx) })
+		group.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-hangups:
+					notifier.Reload(func() { _ = a.Reload(load) }) // it logs its error
+				}
+			}
+		})
+		return group.Wait()
 	}
 	return c
+}
+
+func newNotifier(a *agent.Agent, logger *slog.Logger) (*systemd.Notifier, error) {
+	notify, watchdog, err := systemd.FromEnvironment()
+	if err != nil {
+		logger.Warn("no watchdog", "error", err)
+	}
+	return systemd.New(systemd.Options{Service: a, Notify: notify, Watchdog: watchdog, Logger: logger})
 }
 
 func checkCommand() *cobra.Command {

@@ -2,13 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/command"
 )
 
@@ -66,6 +72,98 @@ func TestCommand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReload runs the command, changes its file and sends it SIGHUP: first with a
+// right configuration, then with two mistakes, then with a change that needs a new
+// start.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "agent.yaml")
+	start := good + "buffer: {dir: " + filepath.Join(dir, "buffer") + "}\n"
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(start)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	t.Setenv("WATCHDOG_USEC", "60000000")
+
+	var stderr output
+	c := root()
+	c.SetArgs([]string{"run", "--config", file})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	code := make(chan int, 1)
+	go func() { code <- command.Execute(ctx, c, &stderr) }()
+	said := func(pattern string) {
+		t.Helper()
+		await.True(t, 20*time.Second, pattern, func() bool { return regexp.MustCompile(pattern).MatchString(stderr.String()) })
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangUp := func() {
+		t.Helper()
+		if err := self.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	said(`msg="agent started".* sensors=1`)
+	write(start + "metrics: {listen: 127.0.0.1:0}\n")
+	hangUp()
+	said(`msg="configuration reloaded" sensors=1`)
+	write(strings.Replace(start, "0x76", "0x99", 1) + "colour: red\n")
+	hangUp()
+	said(`(?s)msg="configuration refused" error="[^\n]*agent\.yaml:4:49: [^\n]*0x99.*` +
+		`msg="configuration refused" error="[^\n]*agent\.yaml:6:1: [^\n]*colour`)
+	write(strings.Replace(start, "buffer}", "buffer, drop: newest}", 1))
+	hangUp()
+	said(`msg="configuration refused" error="buffer\.drop: newest: want oldest as before`)
+
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	var messages []string
+	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for buf := make([]byte, 4096); len(messages) == 0 || messages[len(messages)-1] != "STOPPING=1"; {
+		n, err := socket.Read(buf)
+		if err != nil {
+			t.Fatalf("messages %q, then %v", messages, err)
+		}
+		messages = append(messages, string(buf[:n]))
+	}
+	if messages[0] != "WATCHDOG=1" {
+		t.Errorf("messages %q, want a sign of life first", messages)
+	}
+}
+
+// output collects what a command prints.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // TestLinksLittle holds the agent to what a Pi needs.

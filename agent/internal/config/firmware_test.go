@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,6 +99,28 @@ func TestProfiles(t *testing.T) {
 		if err := schema.Validate(instance(t, file)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What a package installs lacks the two things that cannot be guessed, says so,
+// and is good with them.
+func TestTemplate(t *testing.T) {
+	file := read(t, "template.yaml")
+	_, err := Parse("agent.yaml", file)
+	var problems settings.Problems
+	if !errors.As(err, &problems) || len(problems) != 2 || problems[0].Path != "device" || problems[1].Path != "mqtt.url" {
+		t.Errorf("got %v, want device and mqtt.url to be missing", err)
+	}
+	password := filepath.Join(t.TempDir(), "mqtt-password")
+	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := bytes.Replace(settingstest.Uncomment(file), []byte("/etc/telltale/mqtt-password"), []byte(password), 1)
+	if c, err := Parse("agent.yaml", all); err != nil || c.MQTT.Password.Reveal() != "secret" {
+		t.Errorf("with all settings: %v", err)
+	}
+	if err := compile(t).Validate(instance(t, all)); err != nil {
+		t.Error(err)
 	}
 }
 

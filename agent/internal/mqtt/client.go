@@ -90,6 +90,7 @@ type Client struct {
 	session atomic.Pointer[session]
 	failing string // the reason of the failure that has been logged, "" if none
 
+	connected                       *metrics.Gauge
 	connections, lost, statusErrors *metrics.Counter
 }
 
@@ -121,16 +122,11 @@ func New(o Options) (*Client, error) {
 			Multiplier:          2,
 			RandomizationFactor: 0.5,
 		},
+		connected:    o.Metrics.GetOrCreateGauge("telltale_agent_mqtt_connected", nil),
 		connections:  o.Metrics.GetOrCreateCounter("telltale_agent_mqtt_connections_total"),
 		lost:         o.Metrics.GetOrCreateCounter("telltale_agent_mqtt_connections_lost_total"),
 		statusErrors: o.Metrics.GetOrCreateCounter("telltale_agent_mqtt_status_errors_total"),
 	}
-	o.Metrics.GetOrCreateGauge("telltale_agent_mqtt_connected", func() float64 {
-		if c.Connected() {
-			return 1
-		}
-		return 0
-	})
 	return c, nil
 }
 
@@ -180,9 +176,11 @@ func (c *Client) serve(ctx context.Context, l Listener) error {
 	c.failing = ""
 	c.opts.Logger.Info("broker connected", "url", c.opts.URL)
 	c.session.Store(s)
+	c.connected.Set(1)
 	l.Connected()
 	err = s.serve(ctx, c.opts.StatusInterval, c.publishStatus)
 	c.session.Store(nil)
+	c.connected.Set(0)
 	if ctx.Err() != nil {
 		c.bye(s)
 	}

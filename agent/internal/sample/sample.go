@@ -58,6 +58,7 @@ type Options struct {
 // Sampler reads sensors on schedule. Its methods are safe for concurrent use.
 type Sampler struct {
 	opts    Options
+	made    time.Time
 	sensors []*sensor
 
 	mu     sync.Mutex
@@ -69,7 +70,7 @@ func New(o Options) (*Sampler, error) {
 	if o.Append == nil || o.Refusal == nil || o.Now == nil || o.Logger == nil || o.Metrics == nil {
 		return nil, errors.New("sample: Append, Refusal, Now, Logger and Metrics are required")
 	}
-	s := &Sampler{opts: o, faults: make(map[string]string)}
+	s := &Sampler{opts: o, made: time.Now(), faults: make(map[string]string)}
 	for i := range o.Sensors {
 		if err := validate(&o.Sensors[i]); err != nil {
 			return nil, fmt.Errorf("sample: sensor %q: %w", o.Sensors[i].ID, err)
@@ -131,11 +132,23 @@ func (s *Sampler) Stats() Stats {
 	st := Stats{Faults: maps.Clone(s.faults)}
 	s.mu.Unlock()
 	for _, sensor := range s.sensors {
-		st.Sampled += sensor.sampled.Get()
+		st.Sampled += sensor.sampled.Load()
 		st.Refused += sensor.refused.Load()
-		st.Missed += sensor.missed.Get()
+		st.Missed += sensor.missed.Load()
 	}
 	return st
+}
+
+// Stalled returns the id of a sensor whose schedule makes no progress, as the
+// disk or the process hangs: no tick has begun for its interval and [MaxWait].
+// It is "" if all do, and while Run is not on. Chips that hang stall nothing.
+func (s *Sampler) Stalled() string {
+	for _, sensor := range s.sensors {
+		if sensor.stalled() {
+			return sensor.ID
+		}
+	}
+	return ""
 }
 
 // report notes whether a chip fails, and logs when that changes.

@@ -142,6 +142,47 @@ func TestMissedTicksAreCountedNotCaughtUpWith(t *testing.T) {
 	})
 }
 
+// A disk that does not return stalls the schedule; nothing else does.
+func TestStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		readings := 0
+		s := newSampler(t, Options{
+			Sensors: []Sensor{thermometer("a", 10*time.Second, steady(telemetry.Temperature, 1, 0)), thermometer("b", time.Second, steady(telemetry.Temperature, 1, 0))},
+			Append: func(f *telemetry.Frame) error {
+				if f.ID == "a" {
+					if readings++; readings == 3 {
+						<-release
+					}
+				}
+				return nil
+			},
+		})
+		type state struct {
+			at   time.Duration
+			want string
+		}
+		states := []state{{0, ""}, {19 * time.Second, ""}, {31900 * time.Millisecond, ""}, {32100 * time.Millisecond, "a"}, {time.Hour, "a"}, {time.Hour + time.Second, ""}}
+		start := time.Now()
+		for i, st := range states {
+			time.AfterFunc(st.at, func() {
+				if i == len(states)-1 {
+					close(release)
+					synctest.Wait()
+					<-time.After(10 * time.Second)
+				}
+				if got := s.Stalled(); got != st.want {
+					t.Errorf("after %v Stalled() is %q, want %q", time.Since(start), got, st.want)
+				}
+			})
+		}
+		runFor(t, s, 2*time.Hour)
+		if got := s.Stalled(); got != "" {
+			t.Errorf("after Run Stalled() is %q, want none", got)
+		}
+	})
+}
+
 func TestHungChipDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

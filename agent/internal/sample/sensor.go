@@ -34,9 +34,12 @@ type sensor struct {
 	frame   telemetry.Frame
 	refusal string // of the latest reading, "" if it was taken
 
-	sampled *metrics.Counter
-	missed  *metrics.Counter
-	refused atomic.Uint64
+	// What this sampler counts; the metrics go on over all samplers of the set
+	// that have this sensor.
+	sampled, missed, refused    atomic.Uint64
+	sampledMetric, missedMetric *metrics.Counter
+
+	ticked atomic.Int64 // when the latest tick began, after sampler.made; 0 if there is no schedule
 }
 
 func newSensor(s *Sampler, config *Sensor) *sensor {
@@ -47,8 +50,9 @@ func newSensor(s *Sampler, config *Sensor) *sensor {
 		wait:    min(config.Interval*3/4, MaxWait),
 		workers: make([]worker, len(config.Sources)),
 		results: make(chan result, len(config.Sources)),
-		sampled: s.opts.Metrics.GetOrCreateCounter("telltale_agent_readings_total" + label),
-		missed:  s.opts.Metrics.GetOrCreateCounter("telltale_agent_ticks_missed_total" + label),
+
+		sampledMetric: s.opts.Metrics.GetOrCreateCounter("telltale_agent_readings_total" + label),
+		missedMetric:  s.opts.Metrics.GetOrCreateCounter("telltale_agent_ticks_missed_total" + label),
 	}
 	for i := range n.workers {
 		n.workers[i] = worker{index: i, chip: config.Sources[i].Chip, requests: make(chan request, 1)}
@@ -61,18 +65,36 @@ func (s *sensor) run(ctx context.Context) {
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	s.tick()
+	defer s.ticked.Store(0)
 	for tick := uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
+		s.tick()
 		s.sample(ctx, tick)
 		next := max(tick+1, uint64(time.Since(start)/s.Interval)+1)
-		s.missed.AddInt64(int64(next - tick - 1))
+		s.miss(next - tick - 1)
 		tick = next
 		timer.Reset(time.Until(start.Add(time.Duration(tick) * s.Interval)))
 	}
+}
+
+// tick notes that the schedule makes progress.
+func (s *sensor) tick() { s.ticked.Store(max(1, int64(time.Since(s.sampler.made)))) }
+
+// stalled reports whether the next tick has not begun although even a reading
+// that waited for its chips would be over.
+func (s *sensor) stalled() bool {
+	ticked := time.Duration(s.ticked.Load())
+	return ticked > 0 && time.Since(s.sampler.made)-ticked > s.Interval+MaxWait
+}
+
+func (s *sensor) miss(ticks uint64) {
+	s.missed.Add(ticks)
+	s.missedMetric.AddInt64(int64(ticks))
 }
 
 // sample takes one reading and appends it.
@@ -167,7 +189,8 @@ func (s *sensor) append() {
 	o := &s.sampler.opts
 	err := o.Append(&s.frame)
 	if err == nil {
-		s.sampled.Inc()
+		s.sampled.Add(1)
+		s.sampledMetric.Inc()
 		s.refusal = ""
 		if o.Observe != nil {
 			o.Observe(&s.frame)

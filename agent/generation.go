@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/agent/internal/mqtt"
+	"github.com/telltale-iot/telltale/agent/internal/sample"
+	"github.com/telltale-iot/telltale/agent/internal/uplink"
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// generation is what an agent runs under one configuration, between two
+// reloads. The buffer is not in it: it stays open over all of them.
+type generation struct {
+	config  Config
+	sensors []*sensor
+	client  *mqtt.Client
+}
+
+// newGeneration makes what the configuration says, but for the sensors that are
+// sampled already as it says. It opens nothing.
+func (a *Agent) newGeneration(c Config) (*generation, error) {
+	g := &generation{config: c}
+	for i := range c.Sensors {
+		s := a.sampling.find(&c.Sensors[i])
+		if s == nil {
+			var err error
+			if s, err = a.newSensor(&c.Sensors[i]); err != nil {
+				return nil, err
+			}
+		}
+		g.sensors = append(g.sensors, s)
+	}
+	client, err := a.newClient(&g.config)
+	g.client = client
+	return g, err
+}
+
+func (a *Agent) newClient(c *Config) (*mqtt.Client, error) {
+	return mqtt.New(mqtt.Options{
+		Device:         c.Device,
+		URL:            c.MQTT.URL,
+		TLS:            func() (*tls.Config, error) { return c.MQTT.ClientTLS() },
+		ClientID:       c.ClientID(),
+		Username:       c.Username(),
+		Password:       c.MQTT.Password.Reveal(),
+		Receipts:       c.Uplink.Receipts,
+		KeepAlive:      c.MQTT.KeepAlive,
+		ConnectTimeout: c.MQTT.ConnectTimeout,
+		WriteTimeout:   writeTimeout,
+		AckTimeout:     ackTimeout,
+		BackoffMin:     c.Uplink.BackoffMin,
+		BackoffMax:     c.Uplink.BackoffMax,
+		Status:         a.status,
+		StatusInterval: statusInterval,
+		Logger:         a.opts.Logger,
+		Metrics:        a.opts.Metrics,
+	})
+}
+
+func (a *Agent) newUplink(b *buffer.Buffer, g *generation) (*uplink.Uplink[buffer.Position], error) {
+	c := &g.config.Uplink
+	return uplink.New(uplink.Options[buffer.Position]{
+		Read:           func() uplink.Reader[buffer.Position] { return b.Reader() },
+		End:            buffer.ErrEnd,
+		Free:           b.Free,
+		Updated:        b.Updated(),
+		Publisher:      g.client,
+		PublishReason:  mqtt.Reason,
+		Receipts:       c.Receipts,
+		BatchFrames:    c.BatchFrames,
+		BatchSize:      int(c.BatchSize),
+		BatchAge:       c.BatchAge,
+		InFlight:       c.InFlight,
+		ReceiptTimeout: c.ReceiptTimeout,
+		BackoffMin:     c.BackoffMin,
+		BackoffMax:     c.BackoffMax,
+		Logger:         a.opts.Logger,
+		Metrics:        a.opts.Metrics,
+	})
+}
+
+func (a *Agent) newSensor(c *config.Sensor) (*sensor, error) {
+	sampled, err := a.sensor(c)
+	if err != nil {
+		return nil, err
+	}
+	sampler, err := sample.New(sample.Options{
+		Sensors: []sample.Sensor{sampled},
+		Append:  func(f *telemetry.Frame) error { return a.buffer.Load().Append(f) },
+		Refusal: refusal,
+		Observe: a.observe,
+		Now:     time.Now,
+		Logger:  a.opts.Logger,
+		Metrics: a.opts.Metrics,
+	})
+	return &sensor{config: *c, sampler: sampler}, err
+}
+
+// observe is called after each reading is in the buffer.
+func (a *Agent) observe(f *telemetry.Frame) {
+	if !f.Payload.Empty() {
+		a.progress.measured()
+	}
+	if a.opts.Observe != nil {
+		a.opts.Observe(f)
+	}
+}
+
+// link publishes what is in the buffer until its context ends. The connection
+// outlives the uplink, so that nothing is published into one that is being
+// closed.
+func link(client *mqtt.Client, up *uplink.Uplink[buffer.Position]) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var group errgroup.Group
+		connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+		group.Go(func() error {
+			defer disconnect()
+			return up.Run(ctx)
+		})
+		group.Go(func() error { return client.Run(connected, up) })
+		return group.Wait()
+	}
+}
