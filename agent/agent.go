@@ -16,6 +16,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -52,6 +53,9 @@ type Options struct {
 	// opened is tried again, and is a fault of its chips meanwhile.
 	OpenBus func(name string) (i2c.BusCloser, error)
 
+	// Clock is the machine's clocks, of which Config.Clock says when they are
+	// believed; nil is the host's.
+	Clock *ClockSource
 	// Observe, if not nil, is called after each reading is in the buffer, from
 	// the goroutines that sample. It must not keep the frame.
 	Observe func(*telemetry.Frame)
@@ -66,16 +70,18 @@ type Options struct {
 type Agent struct {
 	opts     Options // Config as it was at first
 	started  time.Time
+	clock    *clock.Clock
 	buses    map[string]*bus
 	sampling sampling
 	current  atomic.Pointer[generation]
-	buffer   atomic.Pointer[buffer.Buffer]
+	buffer   atomic.Pointer[buffer.Failover]
 	metrics  atomic.Pointer[net.TCPAddr]
 	reloads  reloads
 	progress progress
 
 	commitErrors *metrics.Counter
 	commitFailed atomic.Bool // the latest commit
+	clockLogged  clock.State // belongs to the loop of commits
 }
 
 // New returns an Agent. It opens nothing: that is for [Agent.Run].
@@ -92,6 +98,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		opts:         o,
 		started:      time.Now(),
+		clock:        newClock(&o),
 		buses:        make(map[string]*bus),
 		reloads:      newReloads(o.Metrics),
 		progress:     newProgress(),
@@ -111,14 +118,14 @@ func New(o Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) (err error) {
 	defer close(a.reloads.ended)
 	c := &a.opts.Config
-	b, err := buffer.Open(buffer.Options{
+	b, err := buffer.OpenFailover(buffer.Options{
 		Dir:         c.Buffer.Dir,
 		MaxSize:     int64(c.Buffer.MaxSize),
 		SegmentSize: int64(c.Buffer.SegmentSize),
 		Drop:        dropPolicy(c.Buffer.Drop),
 		BootID:      bootID(),
 		Logger:      a.opts.Logger,
-	})
+	}, int64(c.Buffer.MemorySize))
 	if err != nil {
 		return fmt.Errorf("buffer: %w", err)
 	}
@@ -139,27 +146,24 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // delivered. When it returns, no further reading will come into the buffer.
 func (a *Agent) StopSampling() { a.sampling.stop() }
 
-// commit makes durable, every commit interval, what was appended.
-func (a *Agent) commit(ctx context.Context, b *buffer.Buffer) error {
+// commit makes durable, every commit interval, what was appended. Failures are
+// the buffer's to log and to deal with.
+func (a *Agent) commit(ctx context.Context, b *buffer.Failover) error {
 	ticker := time.NewTicker(a.opts.Config.Buffer.CommitInterval)
 	defer ticker.Stop()
 	defer a.progress.ended()
 	for {
 		a.progress.committing()
+		a.settleClock(b)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
 		err := b.Commit()
+		a.commitFailed.Store(err != nil)
 		if err != nil {
 			a.commitErrors.Inc()
-		}
-		switch failed := a.commitFailed.Swap(err != nil); {
-		case err != nil && !failed:
-			a.opts.Logger.Error("buffer commit failed", "error", err)
-		case err == nil && failed:
-			a.opts.Logger.Info("buffer commit recovered")
 		}
 	}
 }

@@ -190,6 +190,7 @@ mqtt: {url: "tcp://ADDR"}
 buffer: {dir: "DIR", max_size: 4MiB, segment_size: 64KiB, commit_interval: 100ms}
 uplink: {batch_age: 20ms, receipt_timeout: 500ms, backoff_min: 10ms, backoff_max: 100ms}
 metrics: {listen: "127.0.0.1:0"}
+clock: {trust: always}
 sensors:
   - id: dev
     name: Device

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/mqtt"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
@@ -64,10 +64,10 @@ func (a *Agent) newClient(c *Config) (*mqtt.Client, error) {
 	})
 }
 
-func (a *Agent) newUplink(b *buffer.Buffer, g *generation) (*uplink.Uplink[buffer.Position], error) {
+func (a *Agent) newUplink(b *buffer.Failover, g *generation) (*uplink.Uplink[buffer.FailoverPosition], error) {
 	c := &g.config.Uplink
-	return uplink.New(uplink.Options[buffer.Position]{
-		Read:           func() uplink.Reader[buffer.Position] { return b.Reader() },
+	return uplink.New(uplink.Options[buffer.FailoverPosition]{
+		Read:           func() uplink.Reader[buffer.FailoverPosition] { return b.Reader() },
 		End:            buffer.ErrEnd,
 		Free:           b.Free,
 		Updated:        b.Updated(),
@@ -93,14 +93,28 @@ func (a *Agent) newSensor(c *config.Sensor) (*sensor, error) {
 	}
 	sampler, err := sample.New(sample.Options{
 		Sensors: []sample.Sensor{sampled},
-		Append:  func(f *telemetry.Frame) error { return a.buffer.Load().Append(f) },
+		Append:  a.append,
 		Refusal: refusal,
 		Observe: a.observe,
-		Now:     time.Now,
+		Now:     a.clock.Now,
 		Logger:  a.opts.Logger,
 		Metrics: a.opts.Metrics,
 	})
 	return &sensor{config: *c, sampler: sampler}, err
+}
+
+// append puts a reading into the buffer: with its time if that is known, else to
+// wait for it there, or with what the clock says if that is what is wanted.
+func (a *Agent) append(f *telemetry.Frame, at clock.Instant) error {
+	b := a.buffer.Load()
+	switch {
+	case at.Known:
+	case a.opts.Config.Clock.Unsynced == config.UnsyncedSend:
+		f.Clock = telemetry.ClockUnsynced
+	default:
+		return b.AppendWaiting(f, at.Boot)
+	}
+	return b.Append(f)
 }
 
 // observe is called after each reading is in the buffer.
@@ -116,7 +130,7 @@ func (a *Agent) observe(f *telemetry.Frame) {
 // link publishes what is in the buffer until its context ends. The connection
 // outlives the uplink, so that nothing is published into one that is being
 // closed.
-func link(client *mqtt.Client, up *uplink.Uplink[buffer.Position]) func(context.Context) error {
+func link(client *mqtt.Client, up *uplink.Uplink[buffer.FailoverPosition]) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var group errgroup.Group
 		connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))

@@ -88,7 +88,7 @@ type serving struct {
 
 // serve runs what the configuration says, and after each reload what the new one
 // says, until ctx ends.
-func (a *Agent) serve(ctx context.Context, b *buffer.Buffer) (err error) {
+func (a *Agent) serve(ctx context.Context, b *buffer.Failover) (err error) {
 	s := serving{generation: a.current.Load()}
 	up, err := a.newUplink(b, s.generation)
 	if err != nil {
@@ -123,7 +123,7 @@ func (a *Agent) serve(ctx context.Context, b *buffer.Buffer) (err error) {
 // takeOver replaces the generation that runs by one of the configuration c, or
 // leaves it as it is and says why. Readings are taken all the while, but for
 // sensors that change.
-func (a *Agent) takeOver(ctx context.Context, b *buffer.Buffer, s *serving, c Config) error {
+func (a *Agent) takeOver(ctx context.Context, b *buffer.Failover, s *serving, c Config) error {
 	next, err := a.newGeneration(c)
 	if err != nil {
 		return err

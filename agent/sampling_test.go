@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -39,14 +40,14 @@ func (ts *times) sensor(t *testing.T, id string, interval time.Duration, sense s
 		Sensors: []sample.Sensor{{ID: id, Interval: interval, Sources: []sample.Source{
 			{Name: id, Measures: []telemetry.Measure{telemetry.Temperature}, Chip: sense},
 		}}},
-		Append: func(f *telemetry.Frame) error {
+		Append: func(f *telemetry.Frame, _ clock.Instant) error {
 			ts.mu.Lock()
 			defer ts.mu.Unlock()
 			ts.at[f.ID] = append(ts.at[f.ID], time.Since(ts.start))
 			return nil
 		},
 		Refusal: refusal,
-		Now:     time.Now,
+		Now:     clock.New(clock.Host()).Now,
 		Logger:  slog.New(slog.DiscardHandler),
 		Metrics: ts.set,
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/mqtt"
 )
 
@@ -21,6 +22,8 @@ type Stats struct {
 	Connected bool              // to the broker
 	Faults    map[string]string // the chips that fail now, with the reason
 	Losses    map[string]uint64 // readings declared lost since Run began, by reason
+	DiskFault string            // why readings go to memory; "": they go to disk
+	Clock     string            // synced, holdover or unsynced
 }
 
 // Stats returns the state of now.
@@ -35,6 +38,8 @@ func (a *Agent) Stats() Stats {
 		Connected: a.current.Load().client.Connected(),
 		Faults:    s.Faults,
 		Losses:    losses(&b),
+		DiskFault: b.Fault,
+		Clock:     string(a.clock.State()),
 	}
 }
 
@@ -56,10 +61,15 @@ func (a *Agent) bufferStats() buffer.Stats {
 // status is what the status topic says.
 func (a *Agent) status() mqtt.Status {
 	b := a.bufferStats()
+	depth := &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest, Memory: b.MemoryFrames, Fault: b.Fault}
+	if now := a.clock.Now(); now.Known && b.Oldest != 0 {
+		depth.Age = int64(now.Time.Sub(time.UnixMilli(b.Oldest)).Seconds())
+	}
 	return mqtt.Status{
 		Version: a.opts.Version,
 		Uptime:  int64(time.Since(a.started).Seconds()),
-		Buffer:  &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest},
+		Clock:   string(a.clock.State()),
+		Buffer:  depth,
 		Faults:  a.sampling.stats().Faults,
 		Losses:  losses(&b),
 	}
@@ -71,11 +81,30 @@ func (a *Agent) writeMetrics(w io.Writer) {
 	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_frames", b.Frames)
 	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_size_bytes", uint64(b.Bytes))
 	metrics.WriteGaugeFloat64(w, "telltale_agent_buffer_oldest_timestamp_seconds", float64(b.Oldest)/1e3)
+	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_memory_frames", b.MemoryFrames)
 	metrics.WriteCounterUint64(w, "telltale_agent_buffer_written_bytes_total", b.BytesWritten)
+	metrics.WriteCounterUint64(w, "telltale_agent_buffer_synced_bytes_total", b.BytesSynced)
+	metrics.WriteCounterUint64(w, "telltale_agent_buffer_syncs_total", b.Syncs)
+	for _, reason := range slices.Sorted(maps.Keys(b.Failovers)) {
+		metrics.WriteCounterUint64(w, `telltale_agent_buffer_failovers_total{reason="`+reason+`"}`, b.Failovers[reason])
+	}
+	a.writeClock(w)
 	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
 		metrics.WriteCounterUint64(w, `telltale_agent_readings_lost_total{reason="`+reason+`"}`, b.Lost[reason])
 	}
 	faults := a.sampling.stats().Faults
 	metrics.WriteGaugeUint64(w, "telltale_agent_chips_failing", uint64(len(faults)))
 	metrics.WriteGaugeFloat64(w, "telltale_agent_uptime_seconds", time.Since(a.started).Seconds())
+}
+
+// writeClock writes a gauge that is 1 for the clock's state and 0 for the others.
+func (a *Agent) writeClock(w io.Writer) {
+	state := a.clock.State()
+	for _, s := range []clock.State{clock.Synced, clock.Holdover, clock.Unsynced} {
+		is := uint64(0)
+		if s == state {
+			is = 1
+		}
+		metrics.WriteGaugeUint64(w, `telltale_agent_clock_state{state="`+string(s)+`"}`, is)
+	}
 }

@@ -158,6 +158,7 @@ func BenchmarkAgent(b *testing.B) {
 device: bench
 mqtt: {url: "tcp://%s"}
 buffer: {dir: %q}
+clock: {trust: always}
 sensors:
   - {id: bench, name: Bench, place_id: lab, interval: 1s, chips: [{driver: bme280, bus: "1", address: 0x76}, {driver: bh1750, bus: "1", address: 0x23}]}
 `, mqttAddr, filepath.Join(dir, "buffer")), 0o600); err != nil {

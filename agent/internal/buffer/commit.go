@@ -130,7 +130,7 @@ func (b *Buffer) commit(forced *sensor, closing bool) error {
 			b.sealed, b.frozen, b.suspect = true, true, serr
 			err = errors.Join(err, serr)
 		} else {
-			b.stats.PagesSynced += uint64((to-base-1)/pageSize-(from-base)/pageSize) + 1
+			b.stats.BytesSynced += (uint64((to-base-1)/pageSize-(from-base)/pageSize) + 1) * pageSize
 			b.durable, b.safe = to, freed
 			b.showClocks()
 			for _, s := range b.order {

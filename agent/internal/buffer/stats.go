@@ -20,14 +20,14 @@ type Stats struct {
 	Failovers    map[string]uint64 // how often they began to, by that reason
 
 	BytesWritten uint64 // handed to the file system
-	PagesSynced  uint64 // of 4 KiB, that commits made the medium write
+	BytesSynced  uint64 // of whole pages, that commits made the medium write
 	Syncs        uint64
 }
 
 // counters is what Stats says of the time since Open.
 type counters struct {
 	Appended, Refused                uint64
-	BytesWritten, PagesSynced, Syncs uint64
+	BytesWritten, BytesSynced, Syncs uint64
 
 	lost      [len(reasonNames)]uint64
 	corruptAt Position // losses that damage shows are counted up to here
@@ -60,7 +60,7 @@ func (b *Buffer) Stats() Stats {
 		Refused:      b.stats.Refused,
 		Lost:         make(map[string]uint64, len(reasonNames)-1),
 		BytesWritten: b.stats.BytesWritten,
-		PagesSynced:  b.stats.PagesSynced,
+		BytesSynced:  b.stats.BytesSynced,
 		Syncs:        b.stats.Syncs,
 	}
 	for r, name := range reasonNames[1:] {

@@ -10,6 +10,7 @@ type Status struct {
 	Reason  string            `json:"reason,omitempty"` // why it is offline
 	Version string            `json:"version"`
 	Uptime  int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
+	Clock   string            `json:"clock,omitempty"`    // how far the agent's clock is to be believed
 	Buffer  *Depth            `json:"buffer,omitempty"`
 	Faults  map[string]string `json:"faults,omitempty"` // the chips that fail now, with the reason
 	Losses  map[string]uint64 `json:"losses,omitempty"` // readings declared lost since then, by reason
@@ -20,6 +21,9 @@ type Depth struct {
 	Frames uint64 `json:"frames"`
 	Bytes  int64  `json:"bytes"`
 	Oldest int64  `json:"oldest,omitempty"` // its timestamp, Unix milliseconds
+	Age    int64  `json:"oldest_age_s,omitempty"`
+	Memory uint64 `json:"memory_frames,omitempty"` // of Frames, those that the disk does not take
+	Fault  string `json:"fault,omitempty"`         // why it does not
 }
 
 // The states, and the reasons of the second.

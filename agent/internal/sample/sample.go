@@ -11,6 +11,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -39,9 +40,10 @@ type Sensor struct {
 type Options struct {
 	Sensors []Sensor
 
-	// Append takes a reading. It numbers the frame, and must not keep it. It is
-	// called from the goroutines of all sensors.
-	Append func(*telemetry.Frame) error
+	// Append takes a reading and the moment at which it was begun. It numbers
+	// the frame, and must not keep it. It is called from the goroutines of all
+	// sensors.
+	Append func(*telemetry.Frame, clock.Instant) error
 
 	// Refusal returns the reason of an error of Append, a metric label.
 	Refusal func(error) string
@@ -50,7 +52,7 @@ type Options struct {
 	// must not keep the frame.
 	Observe func(*telemetry.Frame)
 
-	Now     func() time.Time // the wall clock
+	Now     func() clock.Instant
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 }

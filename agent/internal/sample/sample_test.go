@@ -16,6 +16,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -39,7 +40,7 @@ type record struct {
 	frames []telemetry.Frame
 }
 
-func (r *record) append(f *telemetry.Frame) error {
+func (r *record) append(f *telemetry.Frame, _ clock.Instant) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.frames = append(r.frames, *f)
@@ -55,13 +56,15 @@ func (r *record) of(id string) (frames []telemetry.Frame) {
 	return frames
 }
 
+func wallClock() clock.Instant { return clock.Instant{Time: time.Now(), Known: true} }
+
 func newSampler(t *testing.T, o Options) *Sampler {
 	t.Helper()
 	if o.Refusal == nil {
 		o.Refusal = func(error) string { return "io" }
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = wallClock
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -99,7 +102,7 @@ func TestScheduleDoesNotDrift(t *testing.T) {
 		next, drift := int64(0), time.Duration(0)
 		s := newSampler(t, Options{
 			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 137*time.Millisecond))},
-			Append: func(f *telemetry.Frame) error {
+			Append: func(f *telemetry.Frame, _ clock.Instant) error {
 				if want := start.UnixMilli() + 1000*next; f.Timestamp != want {
 					drift = max(drift, time.Duration(f.Timestamp-want)*time.Millisecond)
 				}
@@ -123,7 +126,7 @@ func TestMissedTicksAreCountedNotCaughtUpWith(t *testing.T) {
 		var at []time.Duration
 		s := newSampler(t, Options{
 			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
-			Append: func(f *telemetry.Frame) error {
+			Append: func(f *telemetry.Frame, _ clock.Instant) error {
 				at = append(at, time.UnixMilli(f.Timestamp).Sub(start))
 				if len(at) == 3 {
 					<-time.After(3500 * time.Millisecond) // a disk that stalls
@@ -149,7 +152,7 @@ func TestStalled(t *testing.T) {
 		readings := 0
 		s := newSampler(t, Options{
 			Sensors: []Sensor{thermometer("a", 10*time.Second, steady(telemetry.Temperature, 1, 0)), thermometer("b", time.Second, steady(telemetry.Temperature, 1, 0))},
-			Append: func(f *telemetry.Frame) error {
+			Append: func(f *telemetry.Frame, _ clock.Instant) error {
 				if f.ID == "a" {
 					if readings++; readings == 3 {
 						<-release
@@ -207,11 +210,11 @@ func TestHungChipDelaysNobody(t *testing.T) {
 				}},
 				thermometer("b", time.Second, steady(telemetry.Temperature, 5, 10*time.Millisecond)),
 			},
-			Append: func(f *telemetry.Frame) error {
+			Append: func(f *telemetry.Frame, _ clock.Instant) error {
 				if f.ID == "b" {
 					appended = append(appended, time.Since(start))
 				}
-				return rec.append(f)
+				return rec.append(f, clock.Instant{})
 			},
 			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
 		})
@@ -332,7 +335,7 @@ func TestRefusedReadingIsCountedAndNotObserved(t *testing.T) {
 		set := metrics.NewSet()
 		s := newSampler(t, Options{
 			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
-			Append: func(*telemetry.Frame) error {
+			Append: func(*telemetry.Frame, clock.Instant) error {
 				if appends++; appends%2 == 0 {
 					return errFull
 				}
@@ -358,26 +361,32 @@ telltale_agent_ticks_missed_total{sensor="a"} 0
 	})
 }
 
-func TestTimestampIsWhatTheWallClockSays(t *testing.T) {
+// TestAppendIsGivenTheMoment has the wall clock set back between two ticks.
+func TestAppendIsGivenTheMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var rec record
-		clock := []int64{5000, 6000, 1000, 2000} // set back between two ticks
+		moments := []clock.Instant{
+			{Boot: 5 * time.Second, Time: time.UnixMilli(5000)}, {Boot: 6 * time.Second, Time: time.UnixMilli(6000), Known: true},
+			{Boot: 7 * time.Second, Time: time.UnixMilli(1000)}, {Boot: 8 * time.Second, Time: time.UnixMilli(2000), Known: true},
+		}
+		next := 0
+		var got []clock.Instant
 		s := newSampler(t, Options{
 			Sensors: []Sensor{thermometer("a", time.Second, steady(telemetry.Temperature, 1, 0))},
-			Append:  rec.append,
-			Now: func() time.Time {
-				now := clock[0]
-				clock = clock[1:]
-				return time.UnixMilli(now)
+			Append: func(f *telemetry.Frame, at clock.Instant) error {
+				if f.Timestamp != at.Time.UnixMilli() {
+					t.Errorf("timestamp %d, want that of %v", f.Timestamp, at.Time)
+				}
+				got = append(got, at)
+				return nil
+			},
+			Now: func() clock.Instant {
+				next++
+				return moments[next-1]
 			},
 		})
 		runFor(t, s, 3500*time.Millisecond)
-		var got []int64
-		for _, f := range rec.frames {
-			got = append(got, f.Timestamp)
-		}
-		if diff := cmp.Diff([]int64{5000, 6000, 1000, 2000}, got); diff != "" {
-			t.Errorf("timestamps (-want +got):\n%s", diff)
+		if diff := cmp.Diff(moments, got); diff != "" {
+			t.Errorf("moments (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -421,9 +430,9 @@ func TestStopWaitsForAHungChipButNotForEver(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	good := func() Options {
 		return Options{
-			Append:  func(*telemetry.Frame) error { return nil },
+			Append:  func(*telemetry.Frame, clock.Instant) error { return nil },
 			Refusal: func(error) string { return "" },
-			Now:     time.Now,
+			Now:     wallClock,
 			Logger:  slog.New(slog.DiscardHandler),
 			Metrics: metrics.NewSet(),
 		}

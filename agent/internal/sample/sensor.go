@@ -9,6 +9,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -32,7 +33,8 @@ type sensor struct {
 	workers []worker
 	results chan result
 	frame   telemetry.Frame
-	refusal string // of the latest reading, "" if it was taken
+	at      clock.Instant // when it was begun
+	refusal string        // of the latest reading, "" if it was taken
 
 	// What this sampler counts; the metrics go on over all samplers of the set
 	// that have this sensor.
@@ -99,11 +101,12 @@ func (s *sensor) miss(ticks uint64) {
 
 // sample takes one reading and appends it.
 func (s *sensor) sample(ctx context.Context, tick uint64) {
+	s.at = s.sampler.opts.Now()
 	s.frame = telemetry.Frame{
 		ID:        s.ID,
 		Name:      s.Name,
 		PlaceID:   s.PlaceID,
-		Timestamp: s.sampler.opts.Now().UnixMilli(),
+		Timestamp: s.at.Time.UnixMilli(),
 	}
 	late := time.NewTimer(s.wait)
 	defer late.Stop()
@@ -187,7 +190,7 @@ func (s *sensor) take(r *result) {
 // append hands the frame on. A refusal is counted, and logged when it begins.
 func (s *sensor) append() {
 	o := &s.sampler.opts
-	err := o.Append(&s.frame)
+	err := o.Append(&s.frame, s.at)
 	if err == nil {
 		s.sampled.Add(1)
 		s.sampledMetric.Inc()
