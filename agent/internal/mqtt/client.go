@@ -251,13 +251,9 @@ func (c *Client) will() ([]byte, error) {
 	return status.encode()
 }
 
-// options are Paho's for one connection.
-func (c *Client) options() (*paho.ClientOptions, error) {
-	will, err := c.will()
-	if err != nil {
-		return nil, err
-	}
-	o := paho.NewClientOptions().
+// options are Paho's for one connection, but for the will.
+func (c *Client) options() *paho.ClientOptions {
+	return paho.NewClientOptions().
 		AddBroker(c.server.String()).
 		SetProtocolVersion(4).
 		SetClientID(c.opts.ClientID).
@@ -271,7 +267,5 @@ func (c *Client) options() (*paho.ClientOptions, error) {
 		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetOrderMatters(true). // the handler runs inline; otherwise each message has a goroutine
-		SetStore(noStore{}).
-		SetBinaryWill(telemetry.Topic(c.opts.Device, telemetry.Status), will, 1, true)
-	return o, nil
+		SetStore(noStore{})
 }
