@@ -1,0 +1,11 @@
+//go:build !linux
+
+package diagnose
+
+import "errors"
+
+func synchronised() (bool, error) { return false, errors.ErrUnsupported }
+
+func writable(string) error { return nil }
+
+func fileSystem(string) (FileSystem, error) { return FileSystem{}, errors.ErrUnsupported }
