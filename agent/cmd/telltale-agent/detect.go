@@ -59,8 +59,8 @@ driver of the kernel has are left alone. It may be used while an agent runs.`,
 	return c
 }
 
-// next is what to do with a configuration that was found.
-const next = "In the configuration, say device and mqtt.url, then: telltale-agent check --config FILE"
+// next is what to do with the configuration.
+const next = "Next: fill in what the configuration leaves open, then telltale-agent check --config FILE"
 
 // validate refuses flags that would make a configuration that is none.
 func validate(device, url string) error {

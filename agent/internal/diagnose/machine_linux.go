@@ -42,8 +42,8 @@ func fileSystem(path string) (FileSystem, error) {
 		}
 	}
 	return FileSystem{
-		Type: fileSystems[uint32(s.Type)], // a magic number has 32 bits, whatever its type
-		Free: int64(s.Bavail) * int64(s.Frsize),
+		Type: fileSystems[uint32(s.Type)],       // a magic number has 32 bits, whatever its type
+		Free: int64(s.Bavail) * int64(s.Frsize), //nolint:unconvert // it has 32 bits on 32-bit ARM
 	}, nil
 }
 
