@@ -9,6 +9,7 @@ import (
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/agent/internal/detect"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/bh1750"
@@ -31,15 +32,32 @@ func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
 	return s, nil
 }
 
+// A kind is a kind of chip that the agent can read: how a configured one is made,
+// and how one is recognised on a bus.
+type kind struct {
+	driver    string // its name in a configuration
+	open      func(bus i2c.Bus, c *config.Chip) (sample.Chip, error)
+	recognise func(bus i2c.Bus, address uint16) (m detect.Match, evidence string)
+}
+
+// kinds returns all of them. The measures and the addresses of each are in package
+// config.
+func kinds() []kind {
+	return []kind{
+		{config.BME280, newClimate, isModel(bme280.BME280)},
+		{config.BMP280, newClimate, isModel(bme280.BMP280)},
+		{config.BH1750, newLight, isLight},
+	}
+}
+
 var errDriver = errors.New("no such driver")
 
 // newChip returns the driver that c names.
 func newChip(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
-	switch c.Driver {
-	case config.BME280, config.BMP280:
-		return newClimate(bus, c)
-	case config.BH1750:
-		return newLight(bus, c)
+	for _, k := range kinds() {
+		if k.driver == c.Driver {
+			return k.open(bus, c)
+		}
 	}
 	return nil, errDriver
 }
@@ -83,6 +101,19 @@ func (c *climate) Sense(ctx context.Context, p *telemetry.Payload) error {
 	return nil
 }
 
+// isModel recognises a BME280 or a BMP280 by its id.
+func isModel(want bme280.Model) func(i2c.Bus, uint16) (detect.Match, string) {
+	return func(bus i2c.Bus, address uint16) (detect.Match, string) {
+		switch found, err := bme280.Identify(bus, address); {
+		case err != nil:
+			return detect.No, err.Error()
+		case found != want:
+			return detect.No, fmt.Sprintf("its id is that of a %v", found)
+		}
+		return detect.Certain, "by its id"
+	}
+}
+
 // light is a BH1750.
 type light struct{ dev *bh1750.Dev }
 
@@ -109,6 +140,17 @@ func (l *light) Sense(ctx context.Context, p *telemetry.Payload) error {
 	}
 	p.Set(telemetry.Luminosity, telemetry.Micro(lux)) // both count millionths of a lux
 	return nil
+}
+
+// isLight recognises a BH1750 as far as that goes.
+func isLight(bus i2c.Bus, address uint16) (detect.Match, string) {
+	switch like, err := bh1750.Resembles(bus, address); {
+	case err != nil:
+		return detect.No, err.Error()
+	case !like:
+		return detect.No, "it repeats one byte, as a BH1750 seldom does"
+	}
+	return detect.Probable, "the chip has no identity, and what answers could be one"
 }
 
 // fault gives a driver's error the reason that goes with its kind. One of the

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/telltale-iot/telltale/agent/internal/detect"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 )
 
@@ -73,5 +76,32 @@ func TestWithErrno(t *testing.T) {
 	other := errors.New("sysfs-i2c: invalid address")
 	if err := withErrno(other); !errors.Is(err, other) {
 		t.Errorf("withErrno(%v) = %v", other, err)
+	}
+}
+
+func TestListAdapters(t *testing.T) {
+	got, err := listAdapters(fstest.MapFS{
+		"i2c-20/name":          {Data: []byte("fef04500.i2c\n")},
+		"i2c-1/name":           {Data: []byte("bcm2835 (i2c@7e804000)\n")},
+		"1-0068/name":          {Data: []byte("ds3231\n")},
+		"1-0068/driver/bind":   {},
+		"1-0076/name":          {Data: []byte("bme280\n")}, // declared, and no driver has it
+		"1-0050/driver/bind":   {},
+		"20-0050/name":         {Data: []byte("24c02\n")},
+		"20-0050/driver/bind":  {},
+		"1-x/driver/bind":      {},
+		"i2c-x/name":           {Data: []byte("odd\n")},
+		"i2c-ELAN:00/name":     {Data: []byte("a device, not an adapter\n")},
+		"i2c-3/without-a-name": {},
+	})
+	want := []detect.Adapter{
+		{Name: "1", Label: "bcm2835 (i2c@7e804000)", Taken: map[uint16]string{0x68: "ds3231", 0x50: "a device without a name"}},
+		{Name: "20", Label: "fef04500.i2c", Taken: map[uint16]string{0x50: "24c02"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+	if got, err := listAdapters(fstest.MapFS{}); len(got) > 0 || err != nil {
+		t.Errorf("a host without I2C: %v, %v", got, err)
 	}
 }

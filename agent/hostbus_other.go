@@ -7,9 +7,16 @@ import (
 	"fmt"
 
 	"periph.io/x/conn/v3/i2c"
+
+	"github.com/telltale-iot/telltale/agent/internal/detect"
 )
 
 // openHostBus fails: periph's buses of a host are Linux's.
 func openHostBus(name string) (i2c.BusCloser, error) {
 	return nil, fmt.Errorf("bus %q: %w", name, errors.ErrUnsupported)
+}
+
+// hostAdapters fails likewise.
+func hostAdapters() ([]detect.Adapter, error) {
+	return nil, fmt.Errorf("I2C buses: %w", errors.ErrUnsupported)
 }

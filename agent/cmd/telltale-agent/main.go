@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -58,7 +57,7 @@ A smallest configuration, /etc/telltale/agent.yaml:
 
 ` + settings.NamingRule,
 	}
-	c.AddCommand(runCommand(), checkCommand())
+	c.AddCommand(runCommand(), detectCommand(host{}), readCommand(host{}), checkCommand(host{}))
 	return c
 }
 
@@ -126,31 +125,6 @@ func newNotifier(a *agent.Agent, logger *slog.Logger) (*systemd.Notifier, error)
 		logger.Warn("no watchdog", "error", err)
 	}
 	return systemd.New(systemd.Options{Service: a, Notify: notify, Watchdog: watchdog, Logger: logger})
-}
-
-func checkCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "check",
-		Short: "say what is wrong with a configuration",
-		Long: `Prints "ok" if an agent could run with the configuration, or everything that is wrong
-with it, one line each with file, line and column; the exit code is then 2. Neither
-the broker nor the sensors are tried.`,
-		Example: `  telltale-agent check --config /etc/telltale/agent.yaml`,
-		Args:    cobra.NoArgs,
-	}
-	load := configured(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := load()
-		if err != nil {
-			return err
-		}
-		if _, err := agent.New(agent.Options{Config: config}); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(c.OutOrStdout(), "ok")
-		return err
-	}
-	return c
 }
 
 // configured gives c the flags of all settings, and returns what loads them.

@@ -190,7 +190,7 @@ func TestHost(t *testing.T) {
 	if second.Boot < first.Boot || first.Boot <= 0 || second.Time.Sub(first.Time) > time.Minute {
 		t.Errorf("%+v, then %+v", first, second)
 	}
-	if (c.State() == Synced) != KernelSynced() {
-		t.Errorf("state %s, and the kernel says %v", c.State(), KernelSynced())
+	if synced, err := KernelSynced(); err != nil || (c.State() == Synced) != synced {
+		t.Errorf("state %s, and the kernel says %v, %v", c.State(), synced, err)
 	}
 }

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,7 +10,10 @@ import (
 // Host returns the machine's clocks; the wall clock is believed while the kernel
 // says that it is synchronised.
 func Host() Source {
-	return Source{Boottime: boottime, Wall: time.Now, Believed: KernelSynced}
+	return Source{Boottime: boottime, Wall: time.Now, Believed: func() bool {
+		synced, err := KernelSynced()
+		return synced && err == nil
+	}}
 }
 
 func boottime() time.Duration {
@@ -21,10 +25,14 @@ func boottime() time.Duration {
 }
 
 // KernelSynced reports whether a time daemon has told the kernel that its clock
-// is synchronised: STA_UNSYNC of adjtimex(2). The kernel takes that back when
-// the clock is set by hand, or not disciplined for about nine hours.
-func KernelSynced() bool {
+// is synchronised: adjtimex(2), which needs no privilege to read. The kernel
+// takes that back when the clock is set by hand, or not disciplined for about
+// nine hours.
+func KernelSynced() (bool, error) {
 	var t unix.Timex
-	_, err := unix.Adjtimex(&t)
-	return err == nil && t.Status&unix.STA_UNSYNC == 0
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		return false, os.NewSyscallError("adjtimex", err)
+	}
+	return state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0, nil
 }

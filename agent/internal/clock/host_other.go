@@ -2,7 +2,10 @@
 
 package clock
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Host returns the machine's clocks. Only Linux says whether it is synchronised;
 // elsewhere the wall clock is believed, and stands for CLOCK_BOOTTIME.
@@ -11,9 +14,9 @@ func Host() Source {
 	return Source{
 		Boottime: func() time.Duration { return time.Since(start) },
 		Wall:     time.Now,
-		Believed: KernelSynced,
+		Believed: func() bool { return true },
 	}
 }
 
-// KernelSynced reports true.
-func KernelSynced() bool { return true }
+// KernelSynced fails with errors.ErrUnsupported.
+func KernelSynced() (bool, error) { return false, errors.ErrUnsupported }

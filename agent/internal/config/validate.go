@@ -211,10 +211,10 @@ func (c Chip) refuse(report report, path string, given bool) {
 // powerOfTwo takes 0 too.
 func powerOfTwo(n int) bool { return n >= 0 && n <= maxSamples && n&(n-1) == 0 }
 
-// addresses returns those that the chip's pins can choose: BME280 and BMP280
+// Addresses returns those that the chip's pins can choose: BME280 and BMP280
 // datasheets, I2C interface, SDO low or high; BH1750 datasheet, slave address,
 // ADDR low or high.
-func (c Chip) addresses() []uint16 {
+func (c Chip) Addresses() []uint16 {
 	switch c.Driver {
 	case BME280, BMP280:
 		return []uint16{0x76, 0x77}
@@ -232,13 +232,13 @@ const (
 )
 
 func (c Chip) validAddress() bool {
-	possible := c.addresses()
+	possible := c.Addresses()
 	return c.Address >= firstAddress && c.Address <= lastAddress && (possible == nil || slices.Contains(possible, c.Address))
 }
 
 func (c Chip) wantAddress() string {
 	want := fmt.Sprintf("an I2C address from 0x%02x to 0x%02x", firstAddress, lastAddress)
-	if possible := c.addresses(); possible != nil {
+	if possible := c.Addresses(); possible != nil {
 		want = fmt.Sprintf("%s: a %s has 0x%02x or 0x%02x", want, c.Driver, possible[0], possible[1])
 	}
 	return want

@@ -249,13 +249,9 @@ func (c *Client) will() ([]byte, error) {
 	return status.encode()
 }
 
-// options are Paho's for one connection.
-func (c *Client) options() (*paho.ClientOptions, error) {
-	will, err := c.will()
-	if err != nil {
-		return nil, err
-	}
-	o := paho.NewClientOptions().
+// options are Paho's for one connection, but for the will.
+func (c *Client) options() *paho.ClientOptions {
+	return paho.NewClientOptions().
 		AddBroker(c.server.String()).
 		SetProtocolVersion(4).
 		SetClientID(c.opts.ClientID).
@@ -269,7 +265,5 @@ func (c *Client) options() (*paho.ClientOptions, error) {
 		SetAutoReconnect(false).
 		SetConnectRetry(false).
 		SetOrderMatters(true). // the handler runs inline; otherwise each message has a goroutine
-		SetStore(noStore{}).
-		SetBinaryWill(telemetry.Topic(c.opts.Device, telemetry.Status), will, 1, true)
-	return o, nil
+		SetStore(noStore{})
 }

@@ -20,12 +20,23 @@ var (
 	errFiles     = errors.New("TLS files")
 )
 
-// connect dials, connects and subscribes, all within ConnectTimeout.
+// connect makes a connection that serves.
 func (c *Client) connect(ctx context.Context, l Listener) (*session, error) {
-	o, err := c.options()
+	will, err := c.will()
 	if err != nil {
 		return nil, err
 	}
+	o := c.options().SetBinaryWill(telemetry.Topic(c.opts.Device, telemetry.Status), will, 1, true)
+	s, err := c.open(ctx, o, l)
+	if err != nil {
+		return nil, err
+	}
+	s.start()
+	return s, nil
+}
+
+// open dials, connects and subscribes, all within ConnectTimeout.
+func (c *Client) open(ctx context.Context, o *paho.ClientOptions, l Listener) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
 	defer cancel()
 
@@ -59,7 +70,6 @@ func (c *Client) connect(ctx context.Context, l Listener) (*session, error) {
 			return nil, err
 		}
 	}
-	s.start()
 	return s, nil
 }
 
