@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	order "cmp"
 	"context"
 	"errors"
 	"io"
@@ -73,10 +74,7 @@ func (r *record) all() []telemetry.Frame {
 		frames = append(frames, f)
 	}
 	slices.SortFunc(frames, func(a, b telemetry.Frame) int {
-		if c := strings.Compare(a.ID, b.ID); c != 0 {
-			return c
-		}
-		return int(a.Seq) - int(b.Seq)
+		return order.Or(strings.Compare(a.ID, b.ID), order.Compare(a.Epoch, b.Epoch), order.Compare(a.Seq, b.Seq))
 	})
 	return frames
 }
@@ -215,13 +213,19 @@ func run(t *testing.T, addr, dir string, bus *i2csim.Bus, observe func(*telemetr
 	t.Helper()
 	config, err := agent.ParseConfig("agent.yaml", []byte(strings.NewReplacer("ADDR", addr, "DIR", dir).Replace(document)))
 	must(t, err)
-	a, err := agent.New(agent.Options{
+	return start(t, agent.Options{
 		Config:  config,
 		OpenBus: func(string) (i2c.BusCloser, error) { return bus.Open(), nil },
 		Observe: observe,
 		Metrics: metrics.NewSet(),
 		Version: "v1",
 	})
+}
+
+// start runs an agent until the test ends or stop is called.
+func start(t *testing.T, o agent.Options) *running {
+	t.Helper()
+	a, err := agent.New(o)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
