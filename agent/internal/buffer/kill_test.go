@@ -60,7 +60,7 @@ func victim(dir string) error {
 // TestKill kills a real process on a real folder over and over: every reading
 // that it said it had appended is there, once, and nothing is declared lost.
 func TestKill(t *testing.T) {
-	const kills = 50
+	const kills = 200
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 2))
 	said := map[identityKey]int64{}
