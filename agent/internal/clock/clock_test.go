@@ -82,6 +82,15 @@ func TestClock(t *testing.T) {
 			m.sync()
 			at(Synced)
 		}, 0},
+		{"suspended for a night, the wall clock behind", func(m *machine, at func(State)) {
+			m.sync()
+			at(Synced)
+			m.pass(8 * hour)
+			m.setByHand(m.now.Add(-8 * hour)) // CLOCK_BOOTTIME has gone on
+			at(Holdover)
+			m.sync()
+			at(Synced)
+		}, 0},
 		{"network lost for days", func(m *machine, at func(State)) {
 			m.sync()
 			at(Synced)
