@@ -2,12 +2,14 @@ package buffer
 
 import (
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -59,9 +61,46 @@ func TestGolden(t *testing.T) {
 		fmt.Fprintf(&got, "%s\n", name)
 		dump(&got, d, name, b.id.salt)
 	}
-	file := filepath.Join("testdata", "format.golden")
+	golden(t, "format.golden", got.String())
+}
+
+// TestGoldenClock does the same for what a machine that does not know the time,
+// and a disk that fails, add.
+func TestGoldenClock(t *testing.T) {
+	d := newDisk()
+	o := Options{
+		FS: d, BootID: "boot-1", SegmentSize: MinSegmentSize, MaxSize: MinMaxSize * 2, ReserveAhead: 64,
+		Rand: strings.NewReader("\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"),
+	}
+	b := mustOpen(t, o)
+	if err := b.AppendWaiting(readingOfFour(), 90*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	b.SetClock(time.UnixMilli(1763870310123))
+	mustCommit(t, b)
+	unsynced := readingOfFour()
+	unsynced.Timestamp, unsynced.Clock = 91_000, telemetry.ClockUnsynced
+	mustAppend(t, b, unsynced)
+
+	o.FS, o.Rand = newMemory(), strings.NewReader("\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c")
+	memory := mustOpen(t, o)
+	mustAppend(t, memory, readingOfFour())
+	freeAll(t, memory)
+	mustAppend(t, memory, readingOfFour())
+	if err := errors.Join(b.adopt(memory), b.received(memory.Epoch()), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	dump(&got, d, segmentName(0), b.id.salt)
+	golden(t, "clock.golden", got.String())
+}
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(file, []byte(got.String()), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,8 +108,8 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
 
