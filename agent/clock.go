@@ -46,6 +46,7 @@ func (a *Agent) settleClock(b *buffer.Failover) {
 	case clock.Holdover:
 		a.opts.Logger.Warn("clock no longer synchronised, time is counted on from when it was")
 	case clock.Unsynced:
-		a.opts.Logger.Warn("clock not synchronised, see clock.trust; until then readings "+a.opts.Config.Clock.Unsynced, "trust", a.opts.Config.Clock.Trust)
+		c := &a.opts.Config.Clock
+		a.opts.Logger.Warn("clock not synchronised", "trust", c.Trust, "readings", c.Unsynced)
 	}
 }

@@ -115,16 +115,15 @@ func (w *flaky) commit() error {
 	if healthy && err != nil {
 		err = w.f.Commit() // the first told of what was left behind
 	}
-	switch {
-	case healthy && err != nil:
+	if healthy && err != nil {
 		return fmt.Errorf("commit on a healthy disk: %w", err)
-	case err != nil:
-		return nil
 	}
-	if w.f.Stats().Fault != "" {
-		return errors.New("commit succeeded, and the disk is said to fail")
+	if (err == nil) != (w.f.Stats().Fault == "") {
+		return fmt.Errorf("commit: %w, and the disk is said to fail by %q", err, w.f.Stats().Fault)
 	}
-	clear(w.memory)
+	if err == nil {
+		clear(w.memory)
+	}
 	return nil
 }
 
