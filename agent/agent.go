@@ -208,6 +208,7 @@ func (a *Agent) newUplink(b *buffer.Buffer) (*uplink.Uplink[buffer.Position], er
 		BatchFrames:    c.BatchFrames,
 		BatchSize:      int(c.BatchSize),
 		BatchAge:       c.BatchAge,
+		MaxDrainRate:   c.MaxDrainRate,
 		InFlight:       c.InFlight,
 		ReceiptTimeout: c.ReceiptTimeout,
 		BackoffMin:     c.BackoffMin,

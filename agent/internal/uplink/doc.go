@@ -17,6 +17,13 @@
 // when its frames wait to be sent again, and memory is bounded by InFlight ×
 // (BatchFrames identities + BatchSize bytes).
 //
+// # Rate
+//
+// A token bucket bounds what is sent, retransmissions included: over any
+// interval no more frames than MaxDrainRate times the interval and a burst of
+// BatchFrames, so that a full batch goes whatever the rate. It is one bucket for
+// all connections: a new one brings no new burst.
+//
 // Without receipts, the broker's PUBACK of a batch stands for them. It promises
 // less: the broker may lose what it has acknowledged.
 //

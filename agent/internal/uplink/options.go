@@ -47,6 +47,7 @@ type Options[P any] struct {
 	BatchFrames    int  // frames in a batch, at most
 	BatchSize      int  // bytes in a batch of more than one frame, at most
 	BatchAge       time.Duration
+	MaxDrainRate   int // frames sent in a second, at most, after a burst of BatchFrames
 	InFlight       int // batches on their way, at most
 	ReceiptTimeout time.Duration
 	BackoffMin     time.Duration
@@ -64,6 +65,8 @@ func (o *Options[P]) validate() error {
 		return errors.New("uplink: Publisher, PublishReason, Logger and Metrics are required")
 	case o.BatchFrames < 1 || o.BatchSize < 1 || o.InFlight < 1:
 		return fmt.Errorf("uplink: BatchFrames %d, BatchSize %d and InFlight %d must be positive", o.BatchFrames, o.BatchSize, o.InFlight)
+	case o.MaxDrainRate < 1:
+		return fmt.Errorf("uplink: MaxDrainRate %d must be positive", o.MaxDrainRate)
 	case o.BatchAge < 0 || o.ReceiptTimeout <= 0:
 		return fmt.Errorf("uplink: BatchAge %v must not be negative, ReceiptTimeout %v must be positive", o.BatchAge, o.ReceiptTimeout)
 	case o.BackoffMin <= 0 || o.BackoffMax < o.BackoffMin:
@@ -77,6 +80,7 @@ func (o *Options[P]) validate() error {
 type counters struct {
 	set                                  *metrics.Set
 	frames, batches, retransmitted       *metrics.Counter
+	throttled                            *metrics.Counter
 	receipts, receipted, late, unmatched *metrics.Counter
 	receiptsInvalid, receiptsFull        *metrics.Counter
 	readErrs, freeErrs                   *metrics.Counter
@@ -92,6 +96,7 @@ func newCounters(set *metrics.Set) counters {
 		frames:          counter("published_frames_total"),
 		batches:         counter("published_batches_total"),
 		retransmitted:   counter("retransmitted_frames_total"),
+		throttled:       counter("throttled_batches_total"),
 		receipts:        counter("receipts_total"),
 		receipted:       counter("receipted_frames_total"),
 		late:            counter("receipted_late_frames_total"),

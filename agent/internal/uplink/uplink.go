@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/time/rate"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -29,6 +30,7 @@ type Uplink[P any] struct {
 	probing   bool // one batch at a time, until a receipt comes
 	paused    time.Time
 	backoff   *backoff.ExponentialBackOff
+	rate      *rate.Limiter
 	stalled   bool // and it has been logged
 	unread    bool // reading fails, and it has been logged
 }
@@ -49,6 +51,8 @@ func New[P any](o Options[P]) (*Uplink[P], error) {
 			Multiplier:          2,
 			RandomizationFactor: 0.5,
 		},
+		// A full batch has to fit, whatever the rate.
+		rate: rate.NewLimiter(rate.Limit(o.MaxDrainRate), o.BatchFrames),
 	}, nil
 }
 
@@ -202,8 +206,12 @@ func (u *Uplink[P]) send(ctx context.Context) (wake time.Time) {
 			u.draft.reset()
 			continue
 		}
-		if due := u.draft.since.Add(u.opts.BatchAge); !full && now.Before(due) {
+		if due := u.draft.due(u.opts.BatchAge); !full && now.Before(due) {
 			wake = due
+			break
+		}
+		if wait := u.throttle(now); wait > 0 {
+			wake = now.Add(wait)
 			break
 		}
 		if err := u.publish(ctx); err != nil {
@@ -261,6 +269,20 @@ func (u *Uplink[P]) fill(now time.Time) (full bool, err error) {
 	}
 }
 
+// throttle takes the draft's frames from what may be sent now, or returns how
+// long it has to wait until that is enough.
+func (u *Uplink[P]) throttle(now time.Time) (wait time.Duration) {
+	reserved := u.rate.ReserveN(now, u.draft.frames)
+	if wait = reserved.DelayFrom(now); wait > 0 {
+		reserved.CancelAt(now) // by then the draft may hold more
+		if !u.draft.throttled {
+			u.draft.throttled = true
+			u.count.throttled.Inc()
+		}
+	}
+	return wait
+}
+
 // publish sends the draft.
 func (u *Uplink[P]) publish(ctx context.Context) error {
 	b := batch{
@@ -304,7 +326,7 @@ func (u *Uplink[P]) restart() {
 	u.reader = nil
 	u.window.next = 0
 	u.flight = u.flight[:0]
-	u.draft.reset()
+	u.draft.restart()
 	u.held.frame = nil
 }
 
