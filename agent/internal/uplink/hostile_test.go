@@ -103,8 +103,11 @@ func live(t *testing.T, l *life) error {
 
 	b.mu.Lock()
 	b.faults = faults{Delay: 100 * time.Millisecond}
+	up := b.connected
 	b.mu.Unlock()
-	b.connect()
+	if !up {
+		b.connect()
+	}
 	appendSome()
 	<-time.After(10 * time.Minute)
 	synctest.Wait()
