@@ -209,6 +209,7 @@ func (a *Agent) newUplink(b *buffer.Buffer) (*uplink.Uplink[buffer.Position], er
 		BatchSize:      int(c.BatchSize),
 		BatchAge:       c.BatchAge,
 		MaxDrainRate:   c.MaxDrainRate,
+		Compress:       c.Compression == config.CompressionZstd,
 		InFlight:       c.InFlight,
 		ReceiptTimeout: c.ReceiptTimeout,
 		BackoffMin:     c.BackoffMin,

@@ -59,14 +59,14 @@ func (d *draft) add(h *held, size int, now time.Time) bool {
 	return true
 }
 
-// payload returns the message, as telemetry.AppendBatch writes it, in memory
-// of its own.
-func (d *draft) payload() []byte {
-	body := d.encoded[:len(d.encoded)-1]
+// text returns the message, as telemetry.AppendBatch writes it, in the draft's
+// memory. Nothing may be added afterwards.
+func (d *draft) text() []byte {
 	if d.frames == 1 {
-		return append([]byte(nil), body[1:]...)
+		return d.encoded[1 : len(d.encoded)-1]
 	}
-	return append(append(make([]byte, 0, len(body)+1), body...), ']')
+	d.encoded[len(d.encoded)-1] = ']'
+	return d.encoded
 }
 
 // due returns when the draft is to be sent even if it is not full. What was sent

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -385,10 +387,27 @@ func run(t *testing.T, s *store, seed uint64, change func(*Options[int])) *broke
 	return b
 }
 
+// plain returns the text of a message that may be compressed.
+func plain(payload []byte) []byte {
+	if !bytes.HasPrefix(payload, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
+		return payload
+	}
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		panic(err)
+	}
+	defer d.Close()
+	text, err := d.DecodeAll(payload, nil)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 // each calls f with the frames of a message.
 func each(payload []byte, f func(*telemetry.Frame)) {
 	var d telemetry.Decoder
-	err := d.Each(payload, func(_ []byte, frame *telemetry.Frame, err error) {
+	err := d.Each(plain(payload), func(_ []byte, frame *telemetry.Frame, err error) {
 		if err != nil {
 			panic(err)
 		}

@@ -47,8 +47,9 @@ type Options[P any] struct {
 	BatchFrames    int  // frames in a batch, at most
 	BatchSize      int  // bytes in a batch of more than one frame, at most
 	BatchAge       time.Duration
-	MaxDrainRate   int // frames sent in a second, at most, after a burst of BatchFrames
-	InFlight       int // batches on their way, at most
+	MaxDrainRate   int  // frames sent in a second, at most, after a burst of BatchFrames
+	Compress       bool // send a message as a zstd frame where that is shorter
+	InFlight       int  // batches on their way, at most
 	ReceiptTimeout time.Duration
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
@@ -78,13 +79,13 @@ func (o *Options[P]) validate() error {
 // counters are the uplink's metrics; README.md of the agent says what they
 // count.
 type counters struct {
-	set                                  *metrics.Set
-	frames, batches, retransmitted       *metrics.Counter
-	throttled                            *metrics.Counter
-	receipts, receipted, late, unmatched *metrics.Counter
-	receiptsInvalid, receiptsFull        *metrics.Counter
-	readErrs, freeErrs                   *metrics.Counter
-	unreceipted                          *metrics.Gauge
+	set                                   *metrics.Set
+	frames, batches, bytes, retransmitted *metrics.Counter
+	throttled                             *metrics.Counter
+	receipts, receipted, late, unmatched  *metrics.Counter
+	receiptsInvalid, receiptsFull         *metrics.Counter
+	readErrs, freeErrs                    *metrics.Counter
+	unreceipted                           *metrics.Gauge
 }
 
 const prefix = "telltale_agent_uplink_"
@@ -95,6 +96,7 @@ func newCounters(set *metrics.Set) counters {
 		set:             set,
 		frames:          counter("published_frames_total"),
 		batches:         counter("published_batches_total"),
+		bytes:           counter("published_bytes_total"),
 		retransmitted:   counter("retransmitted_frames_total"),
 		throttled:       counter("throttled_batches_total"),
 		receipts:        counter("receipts_total"),

@@ -3,9 +3,11 @@ package uplink
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/time/rate"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -31,8 +33,9 @@ type Uplink[P any] struct {
 	paused    time.Time
 	backoff   *backoff.ExponentialBackOff
 	rate      *rate.Limiter
-	stalled   bool // and it has been logged
-	unread    bool // reading fails, and it has been logged
+	zstd      *zstd.Encoder // nil: messages are sent as they are
+	stalled   bool          // and it has been logged
+	unread    bool          // reading fails, and it has been logged
 }
 
 // New returns an Uplink that does nothing before [Uplink.Run] and
@@ -41,8 +44,13 @@ func New[P any](o Options[P]) (*Uplink[P], error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	encoder, err := newEncoder(o.Compress)
+	if err != nil {
+		return nil, err
+	}
 	return &Uplink[P]{
 		opts:  o,
+		zstd:  encoder,
 		mail:  mailbox{signal: make(chan struct{}, 1)},
 		count: newCounters(o.Metrics),
 		backoff: &backoff.ExponentialBackOff{
@@ -292,19 +300,32 @@ func (u *Uplink[P]) publish(ctx context.Context) error {
 		session:    u.session,
 		deadline:   time.Now().Add(u.opts.ReceiptTimeout),
 	}
-	err := u.opts.Publisher.Publish(ctx, u.draft.payload(), func(err error) {
+	payload := u.pack(u.draft.text())
+	err := u.opts.Publisher.Publish(ctx, payload, func(err error) {
 		u.mail.leave(func(n *news) { n.acks = append(n.acks, ack{b, err}) })
 	})
 	if err != nil {
 		return err
 	}
 	u.count.batches.Inc()
+	u.count.bytes.Add(len(payload))
 	u.count.frames.Add(u.draft.frames)
 	u.count.retransmitted.Add(u.draft.again)
 	u.window.markSent(b.first, b.end)
 	u.flight = append(u.flight, b)
 	u.draft.reset()
 	return nil
+}
+
+// pack returns the message in memory of its own, compressed if it is to be and
+// becomes smaller.
+func (u *Uplink[P]) pack(text []byte) []byte {
+	if u.zstd != nil {
+		if packed := u.zstd.EncodeAll(text, nil); len(packed) < len(text) {
+			return packed
+		}
+	}
+	return slices.Clone(text)
 }
 
 // retreat goes back to the first frame not freed, after a pause.

@@ -165,6 +165,7 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		set.WritePrometheus(&exposition)
 		want := `telltale_agent_uplink_free_errors_total 0
 telltale_agent_uplink_published_batches_total 4
+telltale_agent_uplink_published_bytes_total 1821
 telltale_agent_uplink_published_frames_total 20
 telltale_agent_uplink_read_errors_total 0
 telltale_agent_uplink_receipted_frames_total 15
