@@ -8,7 +8,7 @@
 // those behind it. If the oldest batch has no receipt in time, or after a
 // reconnect, reading goes back to the first frame not freed and everything
 // without a receipt is sent again, after a timeout with exponential backoff and
-// jitter. Until a receipt shows that the way is open again, one batch at a time
+// full jitter. Until a receipt shows that the way is open again, one batch at a time
 // goes out, so that an outage of the ingest service does not fill the broker
 // with copies.
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/time/rate"
 
+	"github.com/telltale-iot/telltale/agent/internal/jitter"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -49,16 +50,11 @@ func New[P any](o Options[P]) (*Uplink[P], error) {
 		return nil, err
 	}
 	return &Uplink[P]{
-		opts:  o,
-		zstd:  encoder,
-		mail:  mailbox{signal: make(chan struct{}, 1)},
-		count: newCounters(o.Metrics),
-		backoff: &backoff.ExponentialBackOff{
-			InitialInterval:     o.BackoffMin,
-			MaxInterval:         o.BackoffMax,
-			Multiplier:          2,
-			RandomizationFactor: 0.5,
-		},
+		opts:    o,
+		zstd:    encoder,
+		mail:    mailbox{signal: make(chan struct{}, 1)},
+		count:   newCounters(o.Metrics),
+		backoff: jitter.Full(o.BackoffMin, o.BackoffMax),
 		// A full batch has to fit, whatever the rate.
 		rate: rate.NewLimiter(rate.Limit(o.MaxDrainRate), o.BatchFrames),
 	}, nil
