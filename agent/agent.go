@@ -27,7 +27,8 @@ const (
 	ackTimeout = 30 * time.Second
 	// writeTimeout is how long the network may take a message.
 	writeTimeout = 10 * time.Second
-	// statusInterval is how often the retained status is renewed.
+	// statusInterval is how often the retained status is renewed, or as rarely as
+	// messages are sent, for what wakes a radio is each of them.
 	statusInterval = time.Minute
 )
 

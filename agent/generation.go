@@ -58,7 +58,7 @@ func (a *Agent) newClient(c *Config) (*mqtt.Client, error) {
 		BackoffMin:     c.Uplink.BackoffMin,
 		BackoffMax:     c.Uplink.BackoffMax,
 		Status:         a.status,
-		StatusInterval: statusInterval,
+		StatusInterval: max(statusInterval, c.Uplink.BatchAge),
 		Logger:         a.opts.Logger,
 		Metrics:        a.opts.Metrics,
 	})
@@ -77,6 +77,8 @@ func (a *Agent) newUplink(b *buffer.Failover, g *generation) (*uplink.Uplink[buf
 		BatchFrames:    c.BatchFrames,
 		BatchSize:      int(c.BatchSize),
 		BatchAge:       c.BatchAge,
+		MaxDrainRate:   c.MaxDrainRate,
+		Compress:       c.Compression == config.CompressionZstd,
 		InFlight:       c.InFlight,
 		ReceiptTimeout: c.ReceiptTimeout,
 		BackoffMin:     c.BackoffMin,

@@ -52,7 +52,7 @@ type Uplink struct {
 	MaxDrainRate   int           `yaml:"max_drain_rate" help:"most readings sent in a second, on average"`
 	InFlight       int           `yaml:"in_flight" help:"most messages that are sent and not yet receipted"`
 	ReceiptTimeout time.Duration `yaml:"receipt_timeout" help:"time without a receipt after which readings are sent again"`
-	BackoffMin     time.Duration `yaml:"backoff_min" help:"first wait after a failure; each further one is longer"`
+	BackoffMin     time.Duration `yaml:"backoff_min" help:"bound of the first, random wait after a failure; it doubles with each further one"`
 	BackoffMax     time.Duration `yaml:"backoff_max" help:"longest wait after a failure"`
 }
 

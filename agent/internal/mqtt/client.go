@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/telltale-iot/telltale/agent/internal/jitter"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -38,6 +39,10 @@ func Reason(err error) string {
 }
 
 const (
+	// returning is how many times BackoffMin the first wait after a lost
+	// connection may last. What takes one agent's connection usually takes
+	// those of a whole fleet, which is not to return within BackoffMin.
+	returning = 16
 	// steady is how long a connection must last for the next one to be tried
 	// without the backoff that led to it. A broker that takes connections only
 	// to drop them is no better than one that refuses them.
@@ -71,8 +76,8 @@ type Options struct {
 	ConnectTimeout time.Duration // of dialling, TLS, CONNECT and SUBSCRIBE together
 	WriteTimeout   time.Duration // of handing one message to the network
 	AckTimeout     time.Duration // after which a broker that does not acknowledge is given up
-	BackoffMin     time.Duration
-	BackoffMax     time.Duration
+	BackoffMin     time.Duration // bounds the first wait before the first connection
+	BackoffMax     time.Duration // bounds every wait
 
 	Status         func() Status // of now, but for State and Reason
 	StatusInterval time.Duration
@@ -87,6 +92,7 @@ type Client struct {
 	opts    Options
 	server  *url.URL
 	backoff *backoff.ExponentialBackOff
+	served  bool // there has been a connection
 	session atomic.Pointer[session]
 	failing string // the reason of the failure that has been logged, "" if none
 
@@ -114,14 +120,9 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("mqtt: Status, Logger and Metrics are required")
 	}
 	c := &Client{
-		opts:   o,
-		server: server,
-		backoff: &backoff.ExponentialBackOff{
-			InitialInterval:     o.BackoffMin,
-			MaxInterval:         o.BackoffMax,
-			Multiplier:          2,
-			RandomizationFactor: 0.5,
-		},
+		opts:         o,
+		server:       server,
+		backoff:      jitter.Full(o.BackoffMin, o.BackoffMax),
 		connected:    o.Metrics.GetOrCreateGauge("telltale_agent_mqtt_connected", nil),
 		connections:  o.Metrics.GetOrCreateCounter("telltale_agent_mqtt_connections_total"),
 		lost:         o.Metrics.GetOrCreateCounter("telltale_agent_mqtt_connections_lost_total"),
@@ -149,6 +150,11 @@ func (c *Client) Publish(ctx context.Context, payload []byte, acked func(error))
 
 // Run keeps a connection to the broker until ctx ends. Then it publishes that
 // the agent is offline, and disconnects. It returns nil.
+//
+// Each wait between two attempts is a random one, from none to a bound that
+// doubles with every failure, up to BackoffMax. The bound begins at BackoffMin
+// until there has been a connection, so that an agent that was started before its
+// network is soon there, and at sixteen times that after a lost one.
 func (c *Client) Run(ctx context.Context, l Listener) error {
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -173,6 +179,10 @@ func (c *Client) serve(ctx context.Context, l Listener) error {
 		return err
 	}
 	c.connections.Inc()
+	if !c.served {
+		c.served = true
+		c.backoff = jitter.Full(returning*c.opts.BackoffMin, c.opts.BackoffMax)
+	}
 	c.failing = ""
 	c.opts.Logger.Info("broker connected", "url", c.opts.URL)
 	c.session.Store(s)

@@ -100,6 +100,29 @@ func TestReconnects(t *testing.T) {
 	}
 }
 
+// After a lost connection the first wait is up to sixteen times BackoffMin, or a
+// fleet would be back at its broker all at once.
+func TestReturnsSpread(t *testing.T) {
+	b := startBroker(t, "127.0.0.1:0", nil, &rules{})
+	network := startLine(t, b.addr())
+	o := options("tcp://" + network.Addr().String())
+	o.BackoffMin, o.BackoffMax = 10*time.Millisecond, 160*time.Millisecond
+	c := run(t, o)
+	longest := time.Duration(0)
+	for range 6 {
+		wait(t, c.events.connected, "Connected")
+		network.cut()
+		wait(t, c.events.disconnected, "Disconnected")
+		lost := time.Now()
+		wait(t, c.events.connected, "Connected")
+		longest = max(longest, time.Since(lost))
+		c.events.connected <- struct{}{} // for the next turn
+	}
+	if longest < 20*time.Millisecond { // by chance once in 250,000 times
+		t.Errorf("was back within %v each of 6 times, want up to 160ms", longest)
+	}
+}
+
 func TestBrokerAway(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -23,7 +23,9 @@ type draft struct {
 	again   int    // of them, how many were sent before
 	first   uint64 // number of the first frame
 	end     uint64 // number after the last frame
-	since   time.Time
+
+	since     time.Time // when the first frame came, or one that is to be read again
+	throttled bool      // it has been held back for MaxDrainRate
 }
 
 // held is a frame that was read and belongs into a draft.
@@ -38,7 +40,10 @@ type held struct {
 func (d *draft) add(h *held, size int, now time.Time) bool {
 	if d.frames == 0 {
 		d.encoded = append(d.encoded[:0], '[')
-		d.first, d.since = h.number, now
+		d.first = h.number
+		if d.since.IsZero() {
+			d.since = now
+		}
 	}
 	before := len(d.encoded)
 	d.encoded = append(telemetry.AppendFrame(d.encoded, h.frame), ',')
@@ -54,15 +59,29 @@ func (d *draft) add(h *held, size int, now time.Time) bool {
 	return true
 }
 
-// payload returns the message, as telemetry.AppendBatch writes it, in memory
-// of its own.
-func (d *draft) payload() []byte {
-	body := d.encoded[:len(d.encoded)-1]
+// text returns the message, as telemetry.AppendBatch writes it, in the draft's
+// memory. Nothing may be added afterwards.
+func (d *draft) text() []byte {
 	if d.frames == 1 {
-		return append([]byte(nil), body[1:]...)
+		return d.encoded[1 : len(d.encoded)-1]
 	}
-	return append(append(make([]byte, 0, len(body)+1), body...), ']')
+	d.encoded[len(d.encoded)-1] = ']'
+	return d.encoded
+}
+
+// due returns when the draft is to be sent even if it is not full. What was sent
+// before has done its waiting.
+func (d *draft) due(age time.Duration) time.Time {
+	if d.again > 0 {
+		return d.since
+	}
+	return d.since.Add(age)
 }
 
 // reset empties the draft and keeps its memory.
 func (d *draft) reset() { *d = draft{encoded: d.encoded[:0]} }
+
+// restart empties the draft of frames that will be read again. They have waited
+// since the same time: a connection that keeps breaking must not keep a draft
+// from its age.
+func (d *draft) restart() { *d = draft{encoded: d.encoded[:0], since: d.since} }

@@ -8,7 +8,7 @@
 // those behind it. If the oldest batch has no receipt in time, or after a
 // reconnect, reading goes back to the first frame not freed and everything
 // without a receipt is sent again, after a timeout with exponential backoff and
-// jitter. Until a receipt shows that the way is open again, one batch at a time
+// full jitter. Until a receipt shows that the way is open again, one batch at a time
 // goes out, so that an outage of the ingest service does not fill the broker
 // with copies.
 //
@@ -16,6 +16,13 @@
 // is read from the buffer again. So a receipt counts whenever it comes, also
 // when its frames wait to be sent again, and memory is bounded by InFlight ×
 // (BatchFrames identities + BatchSize bytes).
+//
+// # Rate
+//
+// A token bucket bounds what is sent, retransmissions included: over any
+// interval no more frames than MaxDrainRate times the interval and a burst of
+// BatchFrames, so that a full batch goes whatever the rate. It is one bucket for
+// all connections: a new one brings no new burst.
 //
 // Without receipts, the broker's PUBACK of a batch stands for them. It promises
 // less: the broker may lose what it has acknowledged.

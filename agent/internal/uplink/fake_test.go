@@ -1,11 +1,13 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -129,24 +132,39 @@ type broker struct {
 	uplink *Uplink[int]
 	rand   *rand.Rand
 	ctx    context.Context // of what is still to be delivered
-	tasks  sync.WaitGroup
 
 	mu        sync.Mutex
 	faults    faults
+	silent    bool // ingest sends no receipts
 	connected bool
+	era       int                   // how often all that was on its way has been forgotten
 	open      map[*publish]struct{} // neither acknowledged nor given up
-	messages  [][]byte              // as they came
+	messages  []message             // as they came
+	late      [][]byte              // receipts that the next connection gets
 	ingested  map[string]int        // by FrameID, how often
+	kafka     telemetry.Receipt     // all that were ingested
+	acked     telemetry.Receipt     // all whose messages were acknowledged to the uplink
 	receipts  telemetry.Receipt     // all that were received by the uplink
 }
 
 type faults struct {
-	LoseMessage, LoseAck, LoseReceipt, DoubleMessage, DoubleReceipt, HalveReceipt int
-	Delay                                                                         time.Duration // up to
+	LoseMessage, LoseAck, LoseReceipt, DoubleMessage, DoubleReceipt int
+
+	HalveReceipt int           // ingest answers a message with two receipts
+	AnswerHalf   int           // ingest takes, and answers, some frames of a message only
+	LateReceipt  int           // a receipt comes on the connection after the one it was sent on
+	Forget       int           // with a connection, the broker loses all that is on its way, both ways
+	Delay        time.Duration // up to
+}
+
+type message struct {
+	payload []byte
+	at      time.Time
 }
 
 type publish struct {
-	acked func(error)
+	payload []byte
+	acked   func(error)
 }
 
 func newBroker(ctx context.Context, seed uint64) *broker {
@@ -165,11 +183,13 @@ func (b *broker) chance(percent int) bool { return b.rand.IntN(100) < percent }
 // b.mu is held.
 func (b *broker) later(f func()) {
 	delay := time.Duration(b.rand.Int64N(int64(b.faults.Delay) + 1))
-	b.tasks.Go(func() {
-		select {
-		case <-time.After(delay):
+	era := b.era
+	time.AfterFunc(delay, func() {
+		b.mu.Lock()
+		over := b.ctx.Err() != nil || b.era != era
+		b.mu.Unlock()
+		if !over {
 			f()
-		case <-b.ctx.Done():
 		}
 	})
 }
@@ -180,8 +200,8 @@ func (b *broker) Publish(_ context.Context, payload []byte, acked func(error)) e
 	if !b.connected {
 		return errDown
 	}
-	b.messages = append(b.messages, payload)
-	p := &publish{acked}
+	b.messages = append(b.messages, message{payload, time.Now()})
+	p := &publish{payload, acked}
 	b.open[p] = struct{}{}
 	if !b.chance(b.faults.LoseMessage) {
 		b.later(func() { b.ingest(payload) })
@@ -200,6 +220,9 @@ func (b *broker) finish(p *publish, err error) {
 	b.mu.Lock()
 	_, open := b.open[p]
 	delete(b.open, p)
+	if open && err == nil {
+		each(p.payload, func(f *telemetry.Frame) { b.acked.Add(f.ID, f.Epoch, seqsOf(f)) })
+	}
 	b.mu.Unlock()
 	if open {
 		p.acked(err)
@@ -211,32 +234,29 @@ func (b *broker) ingest(payload []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var halves [2]telemetry.Receipt
-	halve := b.chance(b.faults.HalveReceipt)
-	var d telemetry.Decoder
-	err := d.Each(payload, func(_ []byte, f *telemetry.Frame, err error) {
-		if err != nil {
-			panic(err)
+	halve, answerHalf := b.chance(b.faults.HalveReceipt), b.chance(b.faults.AnswerHalf)
+	each(payload, func(f *telemetry.Frame) {
+		if answerHalf && b.rand.IntN(2) == 0 {
+			return
 		}
 		b.ingested[telemetry.FrameID(f)]++
-		seqs := telemetry.SeqRange{First: f.Seq, Last: f.Seq}
-		if f.IsLoss() {
-			seqs = f.Lost.Seqs
-		}
+		b.kafka.Add(f.ID, f.Epoch, seqsOf(f))
 		half := 0
 		if halve {
 			half = b.rand.IntN(2)
 		}
-		halves[half].Add(f.ID, f.Epoch, seqs)
+		halves[half].Add(f.ID, f.Epoch, seqsOf(f))
 	})
-	if err != nil {
-		panic(err)
-	}
 	for i := range halves {
-		if len(halves[i].Frames) == 0 {
+		if len(halves[i].Frames) == 0 || b.silent {
 			continue
 		}
 		receipt := telemetry.AppendReceipt(nil, &halves[i])
-		if !b.chance(b.faults.LoseReceipt) {
+		switch {
+		case b.chance(b.faults.LoseReceipt):
+		case b.chance(b.faults.LateReceipt):
+			b.late = append(b.late, receipt)
+		default:
 			b.later(func() { b.receipt(receipt) })
 		}
 		if b.chance(b.faults.DoubleReceipt) {
@@ -267,8 +287,13 @@ func (b *broker) receipt(payload []byte) {
 func (b *broker) connect() {
 	b.mu.Lock()
 	b.connected = true
+	late := b.late
+	b.late = nil
 	b.mu.Unlock()
 	b.uplink.Connected()
+	for _, receipt := range late {
+		b.receipt(receipt)
+	}
 }
 
 func (b *broker) disconnect() {
@@ -276,6 +301,10 @@ func (b *broker) disconnect() {
 	b.connected = false
 	open := b.open
 	b.open = make(map[*publish]struct{})
+	if b.chance(b.faults.Forget) {
+		b.era++
+		b.late = nil
+	}
 	b.mu.Unlock()
 	b.uplink.Disconnected()
 	for p := range open {
@@ -290,21 +319,21 @@ func (b *broker) delivered(f *telemetry.Frame) int {
 	return b.ingested[telemetry.FrameID(f)]
 }
 
-func (b *broker) published() [][]byte {
+func (b *broker) published() []message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([][]byte(nil), b.messages...)
+	return slices.Clone(b.messages)
 }
 
-// receipted returns how many of the frames in s, from its start, were dropped or
-// are covered by the receipts that the uplink was given.
-func (b *broker) receipted(s *store) int {
+// reach returns how many of the frames in s, from its start, were dropped or are
+// covered by r, which is one of the broker's.
+func (b *broker) reach(s *store, r *telemetry.Receipt) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dropped
-	for n < len(s.frames) && b.receipts.Covers(&s.frames[n]) {
+	for n < len(s.frames) && r.Covers(&s.frames[n]) {
 		n++
 	}
 	return n
@@ -322,6 +351,7 @@ func options(s *store, p Publisher) Options[int] {
 		BatchFrames:    5,
 		BatchSize:      1 << 10,
 		BatchAge:       time.Second,
+		MaxDrainRate:   math.MaxInt32, // a batch in 3 ns
 		InFlight:       3,
 		ReceiptTimeout: 10 * time.Second,
 		BackoffMin:     500 * time.Millisecond,
@@ -353,32 +383,63 @@ func run(t *testing.T, s *store, seed uint64, change func(*Options[int])) *broke
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		b.tasks.Wait()
 	})
 	return b
 }
 
-func ids(payload []byte) (ids []string) {
+// plain returns the text of a message that may be compressed.
+func plain(payload []byte) []byte {
+	if !bytes.HasPrefix(payload, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
+		return payload
+	}
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		panic(err)
+	}
+	defer d.Close()
+	text, err := d.DecodeAll(payload, nil)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// each calls f with the frames of a message.
+func each(payload []byte, f func(*telemetry.Frame)) {
 	var d telemetry.Decoder
-	err := d.Each(payload, func(_ []byte, f *telemetry.Frame, err error) {
+	err := d.Each(plain(payload), func(_ []byte, frame *telemetry.Frame, err error) {
 		if err != nil {
 			panic(err)
 		}
+		f(frame)
+	})
+	if err != nil {
+		panic(err)
+	}
+}
+
+// seqsOf returns the sequence numbers that a reading or a loss stands for.
+func seqsOf(f *telemetry.Frame) telemetry.SeqRange {
+	if f.IsLoss() {
+		return f.Lost.Seqs
+	}
+	return telemetry.SeqRange{First: f.Seq, Last: f.Seq}
+}
+
+func ids(payload []byte) (ids []string) {
+	each(payload, func(f *telemetry.Frame) {
 		id := fmt.Sprint(f.Seq)
 		if f.IsLoss() {
 			id = fmt.Sprintf("lost %d-%d", f.Lost.Seqs.First, f.Lost.Seqs.Last)
 		}
 		ids = append(ids, id)
 	})
-	if err != nil {
-		panic(err)
-	}
 	return ids
 }
 
 func (b *broker) batches() (batches [][]string) {
-	for _, payload := range b.published() {
-		batches = append(batches, ids(payload))
+	for _, m := range b.published() {
+		batches = append(batches, ids(m.payload))
 	}
 	return batches
 }

@@ -47,7 +47,9 @@ type Options[P any] struct {
 	BatchFrames    int  // frames in a batch, at most
 	BatchSize      int  // bytes in a batch of more than one frame, at most
 	BatchAge       time.Duration
-	InFlight       int // batches on their way, at most
+	MaxDrainRate   int  // frames sent in a second, at most, after a burst of BatchFrames
+	Compress       bool // send a message as a zstd frame where that is shorter
+	InFlight       int  // batches on their way, at most
 	ReceiptTimeout time.Duration
 	BackoffMin     time.Duration
 	BackoffMax     time.Duration
@@ -64,6 +66,8 @@ func (o *Options[P]) validate() error {
 		return errors.New("uplink: Publisher, PublishReason, Logger and Metrics are required")
 	case o.BatchFrames < 1 || o.BatchSize < 1 || o.InFlight < 1:
 		return fmt.Errorf("uplink: BatchFrames %d, BatchSize %d and InFlight %d must be positive", o.BatchFrames, o.BatchSize, o.InFlight)
+	case o.MaxDrainRate < 1:
+		return fmt.Errorf("uplink: MaxDrainRate %d must be positive", o.MaxDrainRate)
 	case o.BatchAge < 0 || o.ReceiptTimeout <= 0:
 		return fmt.Errorf("uplink: BatchAge %v must not be negative, ReceiptTimeout %v must be positive", o.BatchAge, o.ReceiptTimeout)
 	case o.BackoffMin <= 0 || o.BackoffMax < o.BackoffMin:
@@ -75,12 +79,13 @@ func (o *Options[P]) validate() error {
 // counters are the uplink's metrics; README.md of the agent says what they
 // count.
 type counters struct {
-	set                                  *metrics.Set
-	frames, batches, retransmitted       *metrics.Counter
-	receipts, receipted, late, unmatched *metrics.Counter
-	receiptsInvalid, receiptsFull        *metrics.Counter
-	readErrs, freeErrs                   *metrics.Counter
-	unreceipted                          *metrics.Gauge
+	set                                   *metrics.Set
+	frames, batches, bytes, retransmitted *metrics.Counter
+	throttled                             *metrics.Counter
+	receipts, receipted, late, unmatched  *metrics.Counter
+	receiptsInvalid, receiptsFull         *metrics.Counter
+	readErrs, freeErrs                    *metrics.Counter
+	unreceipted                           *metrics.Gauge
 }
 
 const prefix = "telltale_agent_uplink_"
@@ -91,7 +96,9 @@ func newCounters(set *metrics.Set) counters {
 		set:             set,
 		frames:          counter("published_frames_total"),
 		batches:         counter("published_batches_total"),
+		bytes:           counter("published_bytes_total"),
 		retransmitted:   counter("retransmitted_frames_total"),
+		throttled:       counter("throttled_batches_total"),
 		receipts:        counter("receipts_total"),
 		receipted:       counter("receipted_frames_total"),
 		late:            counter("receipted_late_frames_total"),

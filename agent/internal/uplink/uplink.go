@@ -3,10 +3,14 @@ package uplink
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/time/rate"
 
+	"github.com/telltale-iot/telltale/agent/internal/jitter"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -29,8 +33,10 @@ type Uplink[P any] struct {
 	probing   bool // one batch at a time, until a receipt comes
 	paused    time.Time
 	backoff   *backoff.ExponentialBackOff
-	stalled   bool // and it has been logged
-	unread    bool // reading fails, and it has been logged
+	rate      *rate.Limiter
+	zstd      *zstd.Encoder // nil: messages are sent as they are
+	stalled   bool          // and it has been logged
+	unread    bool          // reading fails, and it has been logged
 }
 
 // New returns an Uplink that does nothing before [Uplink.Run] and
@@ -39,16 +45,18 @@ func New[P any](o Options[P]) (*Uplink[P], error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	encoder, err := newEncoder(o.Compress)
+	if err != nil {
+		return nil, err
+	}
 	return &Uplink[P]{
-		opts:  o,
-		mail:  mailbox{signal: make(chan struct{}, 1)},
-		count: newCounters(o.Metrics),
-		backoff: &backoff.ExponentialBackOff{
-			InitialInterval:     o.BackoffMin,
-			MaxInterval:         o.BackoffMax,
-			Multiplier:          2,
-			RandomizationFactor: 0.5,
-		},
+		opts:    o,
+		zstd:    encoder,
+		mail:    mailbox{signal: make(chan struct{}, 1)},
+		count:   newCounters(o.Metrics),
+		backoff: jitter.Full(o.BackoffMin, o.BackoffMax),
+		// A full batch has to fit, whatever the rate.
+		rate: rate.NewLimiter(rate.Limit(o.MaxDrainRate), o.BatchFrames),
 	}, nil
 }
 
@@ -202,8 +210,12 @@ func (u *Uplink[P]) send(ctx context.Context) (wake time.Time) {
 			u.draft.reset()
 			continue
 		}
-		if due := u.draft.since.Add(u.opts.BatchAge); !full && now.Before(due) {
+		if due := u.draft.due(u.opts.BatchAge); !full && now.Before(due) {
 			wake = due
+			break
+		}
+		if wait := u.throttle(now); wait > 0 {
+			wake = now.Add(wait)
 			break
 		}
 		if err := u.publish(ctx); err != nil {
@@ -261,6 +273,20 @@ func (u *Uplink[P]) fill(now time.Time) (full bool, err error) {
 	}
 }
 
+// throttle takes the draft's frames from what may be sent now, or returns how
+// long it has to wait until that is enough.
+func (u *Uplink[P]) throttle(now time.Time) (wait time.Duration) {
+	reserved := u.rate.ReserveN(now, u.draft.frames)
+	if wait = reserved.DelayFrom(now); wait > 0 {
+		reserved.CancelAt(now) // by then the draft may hold more
+		if !u.draft.throttled {
+			u.draft.throttled = true
+			u.count.throttled.Inc()
+		}
+	}
+	return wait
+}
+
 // publish sends the draft.
 func (u *Uplink[P]) publish(ctx context.Context) error {
 	b := batch{
@@ -270,19 +296,32 @@ func (u *Uplink[P]) publish(ctx context.Context) error {
 		session:    u.session,
 		deadline:   time.Now().Add(u.opts.ReceiptTimeout),
 	}
-	err := u.opts.Publisher.Publish(ctx, u.draft.payload(), func(err error) {
+	payload := u.pack(u.draft.text())
+	err := u.opts.Publisher.Publish(ctx, payload, func(err error) {
 		u.mail.leave(func(n *news) { n.acks = append(n.acks, ack{b, err}) })
 	})
 	if err != nil {
 		return err
 	}
 	u.count.batches.Inc()
+	u.count.bytes.Add(len(payload))
 	u.count.frames.Add(u.draft.frames)
 	u.count.retransmitted.Add(u.draft.again)
 	u.window.markSent(b.first, b.end)
 	u.flight = append(u.flight, b)
 	u.draft.reset()
 	return nil
+}
+
+// pack returns the message in memory of its own, compressed if it is to be and
+// becomes smaller.
+func (u *Uplink[P]) pack(text []byte) []byte {
+	if u.zstd != nil {
+		if packed := u.zstd.EncodeAll(text, nil); len(packed) < len(text) {
+			return packed
+		}
+	}
+	return slices.Clone(text)
 }
 
 // retreat goes back to the first frame not freed, after a pause.
@@ -304,7 +343,7 @@ func (u *Uplink[P]) restart() {
 	u.reader = nil
 	u.window.next = 0
 	u.flight = u.flight[:0]
-	u.draft.reset()
+	u.draft.restart()
 	u.held.frame = nil
 }
 

@@ -25,6 +25,7 @@ func receiptFor(first, last uint64) []byte {
 // and up to where the buffer is free.
 func wantState(t *testing.T, b *broker, s *store, freed int, batches ...[]string) {
 	t.Helper()
+	<-time.After(time.Microsecond) // more than MaxDrainRate needs
 	synctest.Wait()
 	if diff := cmp.Diff(batches, b.batches()); diff != "" {
 		t.Fatalf("published (-want +got):\n%s", diff)
@@ -56,7 +57,7 @@ func TestBatchesByCountSizeAndAge(t *testing.T) {
 		<-time.After(time.Millisecond)
 		wantState(t, b, s, 2, []string{"0", "1", "2", "3", "4"}, []string{"5", "6"}) // by age
 
-		if want, got := string(telemetry.AppendBatch(nil, readings(0, 5))), string(b.published()[0]); got != want {
+		if want, got := string(telemetry.AppendBatch(nil, readings(0, 5))), string(b.published()[0].payload); got != want {
 			t.Errorf("message %s\nwant    %s", got, want)
 		}
 	})
@@ -69,9 +70,38 @@ func TestBatchesByCountSizeAndAge(t *testing.T) {
 		b.connect()
 		<-time.After(5 * time.Second)
 		wantState(t, b, s, 3, []string{"0"}, []string{"1"}, []string{"2"}) // the second is too long for company
-		if want, got := string(telemetry.AppendFrame(nil, &frames[1])), string(b.published()[1]); got != want {
+		if want, got := string(telemetry.AppendFrame(nil, &frames[1])), string(b.published()[1].payload); got != want {
 			t.Errorf("message %s\nwant    %s", got, want)
 		}
+	})
+}
+
+// A connection that breaks more often than BatchAge does not keep a batch from
+// its age, and what was sent before does not wait again.
+func TestAgeSurvivesReconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		b := deaf(run(t, s, 1, func(o *Options[int]) { o.BatchAge, o.ReceiptTimeout = 15*time.Minute, time.Minute }))
+		began := time.Now()
+		s.append(readings(0, 2)...)
+		for range 3 {
+			<-time.After(4 * time.Minute)
+			b.disconnect()
+			b.connect()
+		}
+		wantState(t, b, s, 0)
+		s.append(readings(2, 1)...)
+		<-time.After(3*time.Minute + 30*time.Second)
+		batch := []string{"0", "1", "2"}
+		wantState(t, b, s, 0, batch)
+		if got := b.published()[0].at.Sub(began); got < 15*time.Minute || got > 15*time.Minute+time.Second {
+			t.Errorf("sent after %v, want after 15m", got)
+		}
+		<-time.After(time.Minute) // the receipt has been overdue for half of it
+		wantState(t, b, s, 0, batch, batch)
+		b.disconnect()
+		b.connect()
+		wantState(t, b, s, 0, batch, batch, batch)
 	})
 }
 
@@ -120,7 +150,7 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		b.uplink.Receive(receiptFor(6, 8))
 		<-time.After(10*time.Second - time.Millisecond)
 		wantState(t, b, s, 3, sent...)
-		<-time.After(time.Second) // at most 750 ms of the first backoff
+		<-time.After(time.Second) // at most 500 ms of the first backoff
 		sent = append(sent, []string{"3", "4", "5", "9", "10"})
 		wantState(t, b, s, 3, sent...) // without what has its receipt, and as a probe, alone
 		b.uplink.Receive(receiptFor(3, 14))
@@ -135,6 +165,7 @@ func TestTimeoutSendsAgainFromTheFirstUnreceipted(t *testing.T) {
 		set.WritePrometheus(&exposition)
 		want := `telltale_agent_uplink_free_errors_total 0
 telltale_agent_uplink_published_batches_total 4
+telltale_agent_uplink_published_bytes_total 1821
 telltale_agent_uplink_published_frames_total 20
 telltale_agent_uplink_read_errors_total 0
 telltale_agent_uplink_receipted_frames_total 15
@@ -146,6 +177,7 @@ telltale_agent_uplink_receipts_unmatched_total 0
 telltale_agent_uplink_retransmitted_frames_total 5
 telltale_agent_uplink_rewinds_total{reason="connect"} 1
 telltale_agent_uplink_rewinds_total{reason="receipt_timeout"} 1
+telltale_agent_uplink_throttled_batches_total 2
 telltale_agent_uplink_unreceipted_frames 0
 `
 		if diff := cmp.Diff(want, exposition.String()); diff != "" {
@@ -161,10 +193,10 @@ func TestBackoffGrowsWhileNoReceiptComes(t *testing.T) {
 		b := deaf(run(t, s, 1, nil))
 		<-time.After(time.Hour)
 		synctest.Wait()
-		// 10 s of timeout and at most 90 s of backoff a round: at least 36; with
-		// at least 30 s of backoff but in the first rounds, at most 100.
-		if n := len(b.published()); n < 36 || n > 100 {
-			t.Errorf("published %d times in an hour without receipts, want 36 to 100", n)
+		// 10 s of timeout and at most 60 s of backoff a round: at least 51; with 30 s
+		// of backoff on average but in the first rounds about 94, give or take 4.
+		if n := len(b.published()); n < 51 || n > 120 {
+			t.Errorf("published %d times in an hour without receipts, want 51 to 120", n)
 		}
 		for _, batch := range b.batches() {
 			if diff := cmp.Diff([]string{"0", "1", "2", "3", "4"}, batch); diff != "" {
@@ -289,6 +321,7 @@ func TestNewRefuses(t *testing.T) {
 		"no Metrics":       func(o *Options[int]) { o.Metrics = nil },
 		"empty batches":    func(o *Options[int]) { o.BatchFrames = 0 },
 		"nothing on way":   func(o *Options[int]) { o.InFlight = 0 },
+		"no rate":          func(o *Options[int]) { o.MaxDrainRate = 0 },
 		"no timeout":       func(o *Options[int]) { o.ReceiptTimeout = 0 },
 		"negative age":     func(o *Options[int]) { o.BatchAge = -1 },
 		"inverted backoff": func(o *Options[int]) { o.BackoffMax = o.BackoffMin - 1 },

@@ -14,7 +14,7 @@ type batch struct {
 	records  kafka.Batch
 	acks     []func() // one for each message, in the order they came
 	receipts receipts
-	size     int64     // of the messages' payloads
+	size     int64     // of the messages' payloads, decompressed
 	began    time.Time // when its first message came
 }
 

@@ -51,11 +51,11 @@ type Options struct {
 	SeedTopic string
 
 	MaxUnacknowledged     int           // most messages taken and not yet acknowledged
-	MaxUnacknowledgedSize int64         // most bytes of their payloads
+	MaxUnacknowledgedSize int64         // most bytes of their payloads, decompressed; one more compressed one may exceed it
 	BatchMessages         int           // most messages written at once
 	BatchAge              time.Duration // longest time a message waits for others
 	MaxFuture             time.Duration // how far ahead of the clock a timestamp may be
-	MaxPayload            int64         // greatest payload that is taken, bytes
+	MaxPayload            int64         // greatest payload that is taken, bytes, as it came and decompressed
 
 	Metrics *Metrics
 	Logger  *slog.Logger     // nil discards
@@ -141,10 +141,10 @@ func (b *Bridge) Handle(ctx context.Context, m Message) {
 		f.began = time.Now()
 		b.signal()
 	}
-	b.intake.add(f, m)
-	f.size += int64(len(m.Payload))
+	size := b.intake.add(f, m)
+	f.size += size
 	b.unacknowledged++
-	b.size += int64(len(m.Payload))
+	b.size += size
 	b.options.Metrics.unacknowledged.Set(float64(b.unacknowledged))
 	if b.full(f) {
 		b.signal()

@@ -11,7 +11,8 @@ import (
 
 // The reasons of dead letters, beside those of a telemetry.DecodeError.
 const (
-	reasonTooLarge   = "too_large"         // a payload beyond Options.MaxPayload
+	reasonTooLarge   = "too_large"         // a payload beyond Options.MaxPayload, as it came or decompressed
+	reasonCompressed = "bad_compression"   // a payload that begins as a zstd frame and is none
 	reasonBadTopic   = "bad_topic"         // not a topic of frames, or not of a valid device
 	reasonForeignID  = "foreign_id"        // a sensor that is not the topic's device's
 	reasonBefore2000 = "before_2000"       // a timestamp from before the first sensible one
@@ -44,6 +45,7 @@ const maxLetters = 100
 type intake struct {
 	options *Options
 	decoder telemetry.Decoder
+	unpack  decompressor
 	each    func(raw []byte, f *telemetry.Frame, err error) // the method, bound once
 
 	// Of the message at hand:
@@ -59,30 +61,55 @@ type intake struct {
 
 func (in *intake) init(o *Options) {
 	in.options = o
+	in.unpack.limit = o.MaxPayload
 	in.each = in.frame
 }
 
-// add takes the frames of m into out.
-func (in *intake) add(out *batch, m Message) {
+// add takes the frames of m into out, and returns the size of what it took them
+// from: the payload's, decompressed.
+func (in *intake) add(out *batch, m Message) int64 {
 	in.out, in.topic, in.now = out, m.Topic, in.options.Now().UnixMilli()
 	out.acks = append(out.acks, m.Ack)
 	m.Ack = nil
 	if err := in.route(m.Topic); err != nil {
 		in.letter(m.Payload, reasonBadTopic, err.Error())
-		return
+		return int64(len(m.Payload))
 	}
-	if int64(len(m.Payload)) > in.options.MaxPayload {
-		in.letter(m.Payload, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(m.Payload), in.options.MaxPayload))
-		return
+	text, reason, detail := in.text(m.Payload)
+	if reason != "" {
+		in.letter(m.Payload, reason, detail)
+		return int64(len(m.Payload))
 	}
 	in.refused = 0
-	if err := in.decoder.Each(m.Payload, in.each); err != nil {
+	if err := in.decoder.Each(text, in.each); err != nil {
 		reason, detail := explain(err)
-		in.letter(m.Payload, reason, detail)
+		in.letter(text, reason, detail)
 	}
 	if in.refused > maxLetters {
-		in.letter(m.Payload, reasonManyRefused, fmt.Sprintf("%d frames refused, of which the first %d have dead letters of their own", in.refused, maxLetters))
+		in.letter(text, reasonManyRefused, fmt.Sprintf("%d frames refused, of which the first %d have dead letters of their own", in.refused, maxLetters))
 	}
+	return int64(len(text))
+}
+
+// text returns the JSON text of a payload, or why the payload is refused. Only
+// devices compress: the clients of the seed topic never did.
+func (in *intake) text(payload []byte) (text []byte, reason, detail string) {
+	allowed := in.options.MaxPayload
+	if int64(len(payload)) > allowed {
+		return nil, reasonTooLarge, fmt.Sprintf("%d bytes, of which %d are allowed", len(payload), allowed)
+	}
+	if in.device == "" || !compressed(payload) {
+		return payload, "", ""
+	}
+	in.options.Metrics.compressed.Inc()
+	text, err := in.unpack.decompress(payload)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, reasonTooLarge, fmt.Sprintf("decompressed, it or its window is more than the %d bytes that are allowed", allowed)
+	case err != nil:
+		return nil, reasonCompressed, err.Error()
+	}
+	return text, "", ""
 }
 
 // route finds whose topic it is.

@@ -11,6 +11,7 @@ import (
 type Metrics struct {
 	deviceMessages, seedMessages prometheus.Counter
 
+	compressed      prometheus.Counter
 	frames          prometheus.Counter
 	deadLetters     *prometheus.CounterVec
 	losses          prometheus.Counter
@@ -30,6 +31,10 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		deviceMessages: messages.WithLabelValues("device"),
 		seedMessages:   messages.WithLabelValues("seed"),
+		compressed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "telltale_bridge_compressed_messages_total",
+			Help: "Messages of devices that came compressed, broken ones included.",
+		}),
 		frames: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "telltale_bridge_frames_total",
 			Help: "Frames found in MQTT messages, refused ones included.",
@@ -64,7 +69,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
 	}
-	for _, c := range []prometheus.Collector{messages, m.frames, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration} {
+	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("bridge: %w", err)
 		}
