@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test lint fuzz pi deb integration bench clean
+.PHONY: help build demo test lint fuzz pi deb integration bench bench-agent clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,9 +66,14 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
-bench: build ## the figures: the bridge on real servers, the agent's footprint
+bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install
-	$(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench . -benchtime 1x ./simulator/e2e
+	$(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench '^Benchmark(Bridge|Demo)$$' -benchtime 1x ./simulator/e2e
+
+bench-agent: build ## the agent beside Telegraf, in an outage and at rest; TELEGRAF=off leaves Telegraf out
+	deploy/local/install mosquitto kafka
+	telegraf=$${TELEGRAF:-$$(deploy/local/telegraf)} && \
+	TELLTALE_TEST_TELEGRAF=$$telegraf $(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench '^BenchmarkAgent' -benchtime 1x ./simulator/e2e $(ARGS)
 
 clean: ## what the targets above made
 	rm -rf bin .cache

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -134,47 +133,6 @@ func kafkaRecords(tb testing.TB) int {
 		n += p.LastOffset
 	}
 	return int(n)
-}
-
-// BenchmarkAgent measures an agent's footprint: one reading a second of a
-// sensor with two chips, connected to a real Mosquitto and receipted by a
-// bridge. The bus is emulated in the agent's process.
-func BenchmarkAgent(b *testing.B) {
-	const period = 60 * time.Second
-	for b.Loop() {
-		startServers(b, "mosquitto", "kafka")
-		start(b, "telltale-ingest", "run", "--roles", "[bridge]",
-			"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--metrics-listen", metricsAddr)
-		await.True(b, 30*time.Second, "ingest is ready", ready)
-
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(root, "bin", "emulated-agent"), "./testdata/emulated-agent")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			b.Fatalf("%v\n%s", err, out)
-		}
-		dir := b.TempDir()
-		config := filepath.Join(dir, "agent.yaml")
-		if err := os.WriteFile(config, fmt.Appendf(nil, `
-device: bench
-mqtt: {url: "tcp://%s"}
-buffer: {dir: %q}
-clock: {trust: always}
-sensors:
-  - {id: bench, name: Bench, place_id: lab, interval: 1s, chips: [{driver: bme280, bus: "1", address: 0x76}, {driver: bh1750, bus: "1", address: 0x23}]}
-`, mqttAddr, filepath.Join(dir, "buffer")), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		agent := start(b, "emulated-agent", config)
-		await.True(b, 30*time.Second, "ten readings in Kafka", func() bool { return kafkaRecords(b) >= 10 })
-		before, records := agent.usage(), kafkaRecords(b)
-		begin := time.Now()
-		await.True(b, 2*period, "a minute's readings in Kafka", func() bool { return kafkaRecords(b) >= records+int(period/time.Second) })
-		elapsed := time.Since(begin)
-		after := agent.usage()
-		b.ReportMetric(100*(after.cpu-before.cpu).Seconds()/elapsed.Seconds(), "%core")
-		b.ReportMetric(float64(after.rss)/(1<<20), "rss-MB")
-		b.ReportMetric(0, "ns/op")
-	}
 }
 
 // BenchmarkDemo measures how long a person waits for the demonstration.

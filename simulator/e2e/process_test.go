@@ -8,12 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // servers are the real servers, on ports and in a folder of their own.
@@ -148,45 +149,55 @@ func (p *program) wait(within time.Duration) error {
 
 // usage is what the kernel accounts a process with.
 type usage struct {
-	cpu  time.Duration
-	peak int64 // resident bytes at most
-	rss  int64 // resident bytes now
+	cpu     time.Duration
+	peak    int64 // resident bytes at most
+	rss     int64 // resident bytes now
+	wakeups int64 // times that its threads of now had waited for something
 }
 
-// usage reads /proc (proc(5)); a tick is 10 ms on every Linux that Go runs on.
 func (p *program) usage() usage {
 	p.t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return usageOf(p.t, p.cmd.Process.Pid)
+}
+
+// usageOf asks the process's CPU clock, which counts utime and stime in
+// nanoseconds (clock_getcpuclockid(3)), and reads /proc (proc(5)).
+func usageOf(t testing.TB, pid int) usage {
+	t.Helper()
+	const cpuClock = 2 // CPUCLOCK_SCHED, of all threads
+	var cpu unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|cpuClock, &cpu); err != nil {
+		t.Fatalf("the CPU clock of process %d: %v", pid, err)
+	}
+	proc := fmt.Sprintf("/proc/%d", pid)
+	u := usage{cpu: time.Duration(cpu.Nano()), peak: statusField(t, proc, "VmHWM") << 10, rss: statusField(t, proc, "VmRSS") << 10}
+	threads, err := filepath.Glob(proc + "/task/*")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
-	var ticks int64
-	for _, field := range fields[11:13] { // utime, stime
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		ticks += n
+	for _, thread := range threads {
+		u.wakeups += statusField(t, thread, "voluntary_ctxt_switches")
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	return u
+}
+
+// statusField returns a number of a process's or thread's status.
+func statusField(t testing.TB, proc, name string) (n int64) {
+	t.Helper()
+	status, err := os.ReadFile(proc + "/status")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	kilobytes := func(name string) int64 {
-		for line := range strings.Lines(string(status)) {
-			if value, ok := strings.CutPrefix(line, name+":"); ok {
-				var n int64
-				if _, err := fmt.Sscan(value, &n); err != nil {
-					p.t.Fatal(err)
-				}
-				return n << 10
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			if _, err := fmt.Sscan(value, &n); err != nil {
+				t.Fatal(err)
 			}
+			return n
 		}
-		p.t.Fatalf("/proc has no %s", name)
-		return 0
 	}
-	return usage{cpu: time.Duration(ticks) * 10 * time.Millisecond, peak: kilobytes("VmHWM"), rss: kilobytes("VmRSS")}
+	t.Fatalf("%s has no %s", proc, name)
+	return 0
 }
 
 // output collects what a program prints.
