@@ -21,6 +21,7 @@ type clocks struct {
 	mu     sync.Mutex
 	booted time.Time
 	synced bool
+	wrong  int64 // what the wall clock says at the start, before it is set
 }
 
 func (c *clocks) source() *agent.ClockSource {
@@ -33,7 +34,7 @@ func (c *clocks) source() *agent.ClockSource {
 		Boottime: func() time.Duration { booted, _ := locked(); return time.Since(booted) },
 		Wall: func() time.Time {
 			if booted, synced := locked(); !synced {
-				return time.Unix(0, 0).Add(time.Since(booted)) // 1970
+				return time.Unix(c.wrong, 0).Add(time.Since(booted))
 			}
 			return time.Now()
 		},
@@ -71,8 +72,9 @@ func TestReadingsWaitForTheirTime(t *testing.T) {
 	in := startIngest(t, "127.0.0.1:0", received)
 	machine := &clocks{booted: time.Now().Add(-time.Hour)}
 	dir := t.TempDir()
-	replace := []string{"ADDR", in.addr, "DIR", dir, "trust: always", "trust: kernel"}
-	for range 2 {
+	replace := []string{"ADDR", in.addr, "DIR", dir, "trust: always"}
+	for _, rule := range []string{"trust: kernel", "trust: kernel, unsynced: send"} { // it is 1970: neither is sent
+		replace := append(replace, rule)
 		a := runWith(t, machine.source(), nil, replace...)
 		eventually(t, "readings are taken", func() bool { return a.Stats().Sampled >= 5 })
 		eventually(t, "the broker is connected", func() bool { return a.Stats().Connected })
@@ -86,7 +88,7 @@ func TestReadingsWaitForTheirTime(t *testing.T) {
 		t.Fatalf("%d readings arrived before their time was known", n)
 	}
 
-	a := runWith(t, machine.source(), nil, replace...)
+	a := runWith(t, machine.source(), nil, append(replace, "trust: kernel")...)
 	eventually(t, "readings are taken", func() bool { return a.Stats().Sampled >= 5 })
 	machine.set()
 	eventually(t, "readings arrive", func() bool { return received.len() >= 20 })
@@ -110,14 +112,17 @@ func TestReadingsWaitForTheirTime(t *testing.T) {
 	}
 }
 
+const year2010 = 1262304000
+
 // With clock.unsynced: send, readings go at once, and say that their time is not
-// to be believed. So does a clock before the date of clock.minimum.
+// to be believed. So does a clock before the date of clock.minimum. Those of a
+// clock that nobody could believe wait.
 func TestReadingsOfAnUnsyncedClockAreMarked(t *testing.T) {
 	for _, rule := range []string{"trust: kernel, unsynced: send", `trust: minimum, minimum: "2026-01-01", unsynced: send`} {
 		t.Run(rule, func(t *testing.T) {
 			sampled, received := newRecord(), newRecord()
 			in := startIngest(t, "127.0.0.1:0", received)
-			machine := &clocks{booted: time.Now()}
+			machine := &clocks{booted: time.Now(), wrong: year2010}
 			a := runWith(t, machine.source(), sampled.add, "ADDR", in.addr, "DIR", t.TempDir(), "trust: always", rule)
 			eventually(t, "readings arrive", func() bool { return received.len() >= 5 })
 			machine.set()
@@ -128,7 +133,7 @@ func TestReadingsOfAnUnsyncedClockAreMarked(t *testing.T) {
 			a.drained(t)
 			wantSame(t, sampled, received)
 			for _, f := range received.all() {
-				if year := time.UnixMilli(f.Timestamp).UTC().Year(); (year == 1970) != (f.Clock == telemetry.ClockUnsynced) {
+				if year := time.UnixMilli(f.Timestamp).UTC().Year(); (year == 2010) != (f.Clock == telemetry.ClockUnsynced) {
 					t.Errorf("a reading of %d is marked %q", year, f.Clock)
 				}
 			}

@@ -119,7 +119,7 @@ func writeFile(b *testing.B, path, content string) string {
 
 // printTable prints a table for people.
 func printTable(title string, rows []table.Row) {
-	fmt.Fprintf(os.Stdout, "\n%s\n", title)
+	_, _ = fmt.Fprintf(os.Stdout, "\n%s\n", title)
 	t := table.NewWriter()
 	t.SetOutputMirror(os.Stdout)
 	t.SetStyle(table.StyleLight)
