@@ -114,3 +114,26 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFollow stores one reading at a time, and reads and frees it, as an
+// agent does that is connected.
+func BenchmarkFollow(b *testing.B) {
+	buf := mustOpen(b, Options{Dir: b.TempDir(), MaxSize: 1 << 30, BootID: "1"})
+	r := buf.Reader()
+	f := readingOfFour()
+	var got telemetry.Frame
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := buf.Append(f); err != nil {
+			b.Fatal(err)
+		}
+		p, err := r.Next(&got)
+		if err == nil {
+			err = buf.Free(p)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	closeBuffer(b, buf)
+}

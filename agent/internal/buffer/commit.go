@@ -305,4 +305,16 @@ func (b *Buffer) readFloors(seg segment) map[sensorKey]uint64 {
 	}
 }
 
-func (b *Buffer) scanner() scanner { return scanner{fs: b.fs, salt: b.id.salt} }
+func (b *Buffer) scanner() scanner {
+	return scanner{fs: b.fs, salt: b.id.salt, open: b.openFile}
+}
+
+// openFile returns the file of the segment at base if it is the active one's.
+func (b *Buffer) openFile(base Position) File {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.file == nil || b.active().base != base {
+		return nil
+	}
+	return b.file
+}

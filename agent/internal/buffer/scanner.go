@@ -12,10 +12,11 @@ const (
 )
 
 // A scanner returns the records of one segment that verify, in order. It opens
-// the file anew for each chunk, so it holds nothing between calls, and a
-// segment may be removed under it.
+// the file anew for each chunk, unless it is open as the active segment's, so it
+// holds nothing between calls, and a segment may be removed under it.
 type scanner struct {
 	fs    FS
+	open  func(base Position) File // nil, or returns the file if that is open
 	salt  uint32
 	base  Position // of the segment
 	pos   Position // where the next record is looked for
@@ -65,11 +66,28 @@ func (s *scanner) window() ([]byte, error) {
 		s.buf = make([]byte, n)
 	}
 	s.buf, s.at = s.buf[:n], s.pos
+	if s.readOpen() {
+		return s.buf, nil
+	}
 	if err := readSegment(s.fs, s.base, s.pos, s.buf); err != nil {
 		s.buf = s.buf[:0]
 		return nil, err
 	}
 	return s.buf, nil
+}
+
+// readOpen fills buf from the segment's file if that is open and whole. If not, or
+// if it is closed meanwhile, readSegment has to.
+func (s *scanner) readOpen() bool {
+	if s.open == nil {
+		return false
+	}
+	file := s.open(s.base)
+	if file == nil {
+		return false
+	}
+	n, err := file.ReadAt(s.buf, int64(s.pos-s.base))
+	return err == nil && n == len(s.buf)
 }
 
 // readSegment fills p from position pos on. A page that cannot be read while
