@@ -41,10 +41,9 @@ type arrival struct {
 // frames. It notes when clients connect and what arrives.
 type fleetBroker struct {
 	mochi.HookBase
-	t      *testing.T
-	addr   string
-	server *mochi.Server
-	stop   func()
+	t    *testing.T
+	addr string
+	stop func()
 
 	mu       sync.Mutex
 	connects []time.Time
