@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,10 @@ type Options struct {
 
 	MQTT    MQTT
 	Version string
+
+	// Buffer and Uplink are settings of these groups of the agents'
+	// configuration, beside or in the place of the fleet's own.
+	Buffer, Uplink map[string]any
 
 	// Observe, unless nil, is called with each reading as it was sampled, from
 	// the agents' goroutines, once it is in the buffer.
@@ -154,10 +159,13 @@ func configuration(o *Options, sensor Sensor, dir string) ([]byte, error) {
 	for _, file := range []*string{&mqtt.PasswordFile, &mqtt.TLS.CertFile, &mqtt.TLS.KeyFile} {
 		*file = strings.ReplaceAll(*file, "{device}", sensor.ID)
 	}
+	buffer := document{"dir": filepath.Join(dir, "buffer"), "max_size": "64MiB", "segment_size": "256KiB", "commit_interval": "1s"}
+	maps.Copy(buffer, o.Buffer)
 	return yaml.Marshal(document{
 		"device": sensor.ID,
 		"mqtt":   mqtt,
-		"buffer": document{"dir": filepath.Join(dir, "buffer"), "max_size": "64MiB", "segment_size": "256KiB", "commit_interval": "1s"},
+		"buffer": buffer,
+		"uplink": o.Uplink,
 		"clock":  document{"trust": "always"}, // the machine's own is as good as any
 		"sensors": []document{{
 			"id": sensor.ID, "name": sensor.Name, "place_id": sensor.PlaceID, "interval": o.Interval.String(),

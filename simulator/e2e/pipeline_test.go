@@ -37,7 +37,7 @@ func startPipeline(t *testing.T, devices int, window time.Duration) (p *pipeline
 		Dir:    t.TempDir(), Window: window, Version: "test", Logger: logger,
 		Fleet: simulator.Options{
 			Devices: devices, Places: 2, Prefix: "office", Interval: 250 * time.Millisecond, Seed: 3, Version: "test", Logger: logger,
-			Observe: journal.Record,
+			Observe: journal.Record, Uplink: map[string]any{"compression": "zstd"},
 			Source: func(i int) (i2csim.Source, error) {
 				return climate.NewReplay(climate.ReplayOptions{Series: climate.Office(), Begin: time.Now(), Offset: 17 * time.Hour, Speed: 600, Weather: 1, Seed: uint64(i) + 1})
 			},
@@ -201,6 +201,9 @@ func TestPipeline(t *testing.T) {
 		if !strings.Contains(metrics, line+"\n") {
 			t.Errorf("/metrics has no line %s", line)
 		}
+	}
+	if strings.Contains(metrics, "telltale_bridge_compressed_messages_total 0\n") {
+		t.Error("no message came compressed")
 	}
 	stop()
 }
