@@ -35,7 +35,7 @@ func (b *Buffer) recover(headers map[Position]header) error {
 		b.boot++
 	}
 	r.resume(sameBoot)
-	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil || b.crowded() {
+	if r.mustBeginAnew() {
 		if err := b.beginAnew(r); err != nil {
 			return err
 		}
@@ -187,6 +187,11 @@ func (b *Buffer) headIsWhole(i int, headers map[Position]header) bool {
 
 // sameBoot reports whether the last run was in this boot of the machine.
 func (r *recovery) sameBoot() bool { return r.boot != "" && r.boot == r.b.o.BootID }
+
+// mustBeginAnew reports whether the last segment must not be written again.
+func (r *recovery) mustBeginAnew() bool {
+	return len(r.b.segs) == 0 || r.damage > 0 || !r.sameBoot() && r.closed == nil || r.b.crowded()
+}
 
 // segment takes the records of segment i in.
 func (r *recovery) segment(i int, wholeHeader bool) error {
