@@ -87,7 +87,7 @@ func (i *Inspection) Contents(ctx context.Context) (*Contents, error) {
 	if err := i.walk(ctx, visitor{record: nothing, damage: c.damaged}); err != nil {
 		return nil, err
 	}
-	err := i.follow(ctx, func(s *shown) error {
+	err := i.follow(ctx, func(s *Shown) error {
 		c.count(s, b.keyOf(&s.Frame))
 		return nil
 	})
@@ -127,7 +127,7 @@ func (c *counting) damaged(d Damage) error {
 	return nil
 }
 
-func (c *counting) count(f *shown, key sensorKey) {
+func (c *counting) count(f *Shown, key sensorKey) {
 	s := c.sensor(label{key, f.Name, f.PlaceID})
 	if f.IsLoss() {
 		if s.Lost == nil {
@@ -143,10 +143,10 @@ func (c *counting) count(f *shown, key sensorKey) {
 	s.Last = f.Seq
 	s.Readings++
 	c.Readings++
-	if f.boot != 0 {
-		c.boots[f.boot]++
+	if f.Boot != 0 {
+		c.boots[f.Boot]++
 	}
-	if f.waiting {
+	if f.Waiting {
 		s.Waiting++
 		c.Waiting++
 		return

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -193,26 +194,41 @@ func (i *Inspection) vanished(base Position) {
 	}
 }
 
-// A shown frame is one that a reader returns.
-type shown struct {
+// A Shown frame is one that a reader returns, or would if it did not wait.
+type Shown struct {
 	telemetry.Frame
+	// Boot is not 0 if the time rests on the clock of that boot of the machine.
+	Boot     uint64
+	Boottime time.Duration // CLOCK_BOOTTIME in that boot
+	Waiting  bool          // that clock is not known yet: Timestamp is no time
+
 	at      Position // of its record, or of the one that shows that readings are missing
 	derived bool     // it declares what no record does
-	boot    uint64   // not 0: the boot on whose clock its time rests
-	stamp   int64    // CLOCK_BOOTTIME in that boot, milliseconds
-	waiting bool     // until that clock is known
+}
+
+// Frames calls fn for every reading and loss, oldest first, from the cursor on, or
+// with all from the first on the medium. Unlike a Reader it goes on behind readings
+// that wait. The frame is valid until fn returns; its error ends the call.
+func (i *Inspection) Frames(ctx context.Context, all bool, fn func(*Shown) error) error {
+	b := i.b
+	if all && len(b.segs) > 0 {
+		cursor := b.freed
+		b.freed = b.segs[0].base
+		defer func() { b.freed = max(b.freed, cursor) }()
+	}
+	return i.follow(ctx, fn)
 }
 
 // follow calls fn for what a reader returns, readings that wait included, from the
 // cursor on.
-func (i *Inspection) follow(ctx context.Context, fn func(*shown) error) error {
+func (i *Inspection) follow(ctx context.Context, fn func(*Shown) error) error {
 	b := i.b
 	if len(b.segs) == 0 {
 		return nil
 	}
 	r := b.Reader()
 	r.raw = true
-	var s shown
+	var s Shown
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -225,10 +241,10 @@ func (i *Inspection) follow(ctx context.Context, fn func(*shown) error) error {
 			return fmt.Errorf("%s at %d: %w", segmentName(r.scan.base), r.scan.pos, err)
 		}
 		s.at, s.derived = p-1, s.IsLoss() && p == r.scan.pos+1
-		s.boot, s.stamp, s.waiting = 0, 0, false
+		s.Boot, s.Boottime, s.Waiting = 0, 0, false
 		if !s.IsLoss() && r.head.boot != 0 {
-			s.boot, s.stamp = r.head.boot, r.head.timestamp
-			s.waiting = !b.repair(&s.Frame, &r.head, p)
+			s.Boot, s.Boottime = r.head.boot, time.Duration(r.head.timestamp)*time.Millisecond
+			s.Waiting = !b.repair(&s.Frame, &r.head, p)
 		}
 		if err := fn(&s); err != nil {
 			return err

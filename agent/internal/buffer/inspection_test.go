@@ -49,7 +49,7 @@ func foretold(t testing.TB, i *Inspection) (frames []telemetry.Frame) {
 	t.Helper()
 	declared := map[identityKey]bool{} // those that Verify must find
 	err := i.opened(func(from Position) error {
-		return i.follow(t.Context(), func(s *shown) error {
+		return i.follow(t.Context(), func(s *Shown) error {
 			frames = append(frames, s.Frame)
 			if s.derived || s.at >= from && s.IsLoss() {
 				declared[identityKey{s.ID, s.Lost.Seqs.First}] = true

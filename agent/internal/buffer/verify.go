@@ -202,7 +202,7 @@ func (v *verifier) readings(ctx context.Context) error {
 	i := v.i
 	damaged, end := i.found.damage > uint64(i.torn), i.b.tail
 	return i.opened(func(from Position) error {
-		return i.follow(ctx, func(s *shown) error {
+		return i.follow(ctx, func(s *Shown) error {
 			opening := s.at >= from
 			s.at = min(s.at, end)
 			switch {
@@ -218,7 +218,7 @@ func (v *verifier) readings(ctx context.Context) error {
 	})
 }
 
-func (v *verifier) lost(kind string, s *shown, what string) error {
+func (v *verifier) lost(kind string, s *Shown, what string) error {
 	seqs := s.Lost.Seqs
 	which := fmt.Sprintf("readings %d to %d", seqs.First, seqs.Last)
 	if seqs.First == seqs.Last {
