@@ -229,9 +229,9 @@ func (i *Inspection) follow(ctx context.Context, fn func(*Shown) error) error {
 	r := b.Reader()
 	r.raw = true
 	var s Shown
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		p, err := r.Next(&s.Frame)
 		if errors.Is(err, ErrEnd) || errors.Is(err, fs.ErrNotExist) { // the newest is freed by now, too

@@ -43,7 +43,10 @@ func (i *Inspection) walk(ctx context.Context, v visitor) error {
 		if !w.last {
 			w.next = segs[k+1].base
 		}
-		err := w.walk(ctx)
+		err := ctx.Err()
+		if err == nil {
+			err = w.walk()
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it was freed and removed meanwhile
 		}
@@ -64,7 +67,7 @@ type walker struct {
 	pos  Position // behind what was shown
 }
 
-func (w *walker) walk(ctx context.Context) error {
+func (w *walker) walk() error {
 	if w.v.segment != nil {
 		w.v.segment(w.seg)
 	}
@@ -77,9 +80,6 @@ func (w *walker) walk(ctx context.Context) error {
 	}
 	scan := w.i.b.scanner()
 	for scan.start(w.seg.base, w.seg.end); ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		rec, err := scan.next()
 		if errors.Is(err, io.EOF) {
 			break
