@@ -147,7 +147,7 @@ func roughly(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[unit])
 }
 
-// table is a tabwriter of which Flush returns every error.
+// table has rows of cells, which are separated by tabs. Flush returns every error.
 type table struct{ *tabwriter.Writer }
 
 func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }

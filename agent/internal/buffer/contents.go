@@ -71,7 +71,7 @@ func (i *Inspection) Contents(ctx context.Context) (*Contents, error) {
 		Contents: Contents{
 			Epoch: b.id.epoch, Format: formatVersion, Restored: i.restored,
 			Segments: len(b.segs), Bytes: i.size, Cursor: b.freed, End: b.tail,
-			Lost: map[string]uint64{}, Boot: b.boot, BootID: i.found.boot, Unended: i.torn,
+			Lost: map[string]uint64{}, Damage: []Damage{}, Boot: b.boot, BootID: i.found.boot, Unended: i.torn,
 		},
 		sensors: map[sensorKey]*SensorContents{},
 		boots:   map[uint64]uint64{},

@@ -207,7 +207,7 @@ func (v *verifier) readings(ctx context.Context) error {
 			s.at = min(s.at, end)
 			switch {
 			case s.derived:
-				return v.lost(FindingLost, s, "are damaged; the agent will declare them lost as ")
+				return v.lost(FindingLost, s, "are damaged or gone; the agent will declare them lost as ")
 			case !opening || !s.IsLoss():
 				return nil
 			case damaged && s.Epoch == i.b.id.epoch:
