@@ -57,7 +57,7 @@ A smallest configuration, /etc/telltale/agent.yaml:
 
 ` + settings.NamingRule,
 	}
-	c.AddCommand(runCommand(), detectCommand(host{}), readCommand(host{}), checkCommand(host{}))
+	c.AddCommand(runCommand(), detectCommand(host{}), readCommand(host{}), checkCommand(host{}), bufferCommand())
 	return c
 }
 

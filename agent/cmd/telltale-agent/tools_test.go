@@ -294,8 +294,9 @@ func TestDocumented(t *testing.T) {
 		c.SetArgs(append(strings.Fields(line[1]), "--help"))
 		var stdout, stderr bytes.Buffer
 		c.SetOut(&stdout)
-		verb := strings.Fields(line[1])[0]
-		if code := command.Execute(t.Context(), c, &stderr); code != 0 || !strings.Contains(stdout.String(), "telltale-agent "+verb+" [flags]") {
+		verb, _, err := c.Find(strings.Fields(line[1]))
+		must(t, err)
+		if code := command.Execute(t.Context(), c, &stderr); code != 0 || !strings.Contains(stdout.String(), verb.CommandPath()+" [flags]") {
 			t.Errorf("telltale-agent %s: exit code %d\n%s%s", line[1], code, &stdout, &stderr)
 		}
 	}

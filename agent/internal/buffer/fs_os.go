@@ -79,6 +79,13 @@ func (d osDir) Lock(name string) (io.Closer, error) {
 	return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 }
 
+// osReadDir is a folder of the operating system, read without the right to write
+// to it.
+type osReadDir string
+
+func (d osReadDir) Open(name string) (File, error) { return osDir(d).open(name, os.O_RDONLY) }
+func (d osReadDir) Names() ([]string, error)       { return osDir(d).Names() }
+
 type osFile struct{ *os.File }
 
 func (f osFile) Size() (int64, error) {

@@ -61,17 +61,53 @@ func FuzzSegment(f *testing.F) {
 // and payloads: each is one byte of type, one of length, and the payload.
 func FuzzRecords(f *testing.F) {
 	f.Add([]byte("\x01\x08\x00\x00\x00\x00\x01a\x00\x00\x02\x06\x00\x00\x00\x00\x00\x00\x03\x04\x00\x01\x05\x02\x06\x02\x011\x07\x03\x01\x00\x09"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		enc := encoder{salt: fuzzIdentity.salt, buf: make([]byte, headerSize)}
-		h := header{identity: fuzzIdentity, sensors: 1, head: headerSize}
-		h.put(enc.buf)
-		for len(in) >= 2 {
-			n := min(int(in[1]), len(in)-2)
-			enc.begin(1 + recordType(in[0])%maxRecordType)
-			enc.buf = append(enc.buf, in[2:2+n]...)
-			enc.end()
-			in = in[2+n:]
+	f.Fuzz(func(t *testing.T, in []byte) { openFuzzed(t, segmentOf(in)) })
+}
+
+// segmentOf makes a segment of the records that in describes.
+func segmentOf(in []byte) []byte {
+	enc := encoder{salt: fuzzIdentity.salt, buf: make([]byte, headerSize)}
+	h := header{identity: fuzzIdentity, sensors: 1, head: headerSize}
+	h.put(enc.buf)
+	for len(in) >= 2 {
+		n := min(int(in[1]), len(in)-2)
+		enc.begin(1 + recordType(in[0])%maxRecordType)
+		enc.buf = append(enc.buf, in[2:2+n]...)
+		enc.end()
+		in = in[2+n:]
+	}
+	return enc.buf
+}
+
+// inspectFuzzed looks at a folder with one segment, and checks that this agrees with
+// opening it.
+func inspectFuzzed(t *testing.T, data []byte) {
+	d := newDisk()
+	d.names[identityName] = &inode{data: fuzzIdentity.encode()}
+	d.names[segmentName(0)] = &inode{data: data}
+	i := mustInspect(t, Options{FS: d, BootID: "1"})
+	if err := i.Records(t.Context(), func(*RawRecord) error { return nil }); err != nil {
+		t.Fatalf("Records: %v", err)
+	}
+	for _, all := range []bool{false, true} {
+		if err := i.Frames(t.Context(), all, func(*Shown) error { return nil }); err != nil {
+			t.Fatalf("Frames: %v", err)
 		}
-		openFuzzed(t, enc.buf)
-	})
+	}
+	agree(t, d, Options{SegmentSize: max(MinSegmentSize, int64(len(data))), BootID: "1"})
+}
+
+// FuzzInspectSegment looks at a segment of arbitrary bytes.
+func FuzzInspectSegment(f *testing.F) {
+	d := store(f, 9, false, true).disk
+	f.Add(trimZeros(d.names[segmentName(0)].data))
+	f.Add([]byte{})
+	f.Fuzz(inspectFuzzed)
+}
+
+// FuzzInspectRecords looks at a segment of records that verify, made as those of
+// FuzzRecords.
+func FuzzInspectRecords(f *testing.F) {
+	f.Add([]byte("\x01\x08\x00\x00\x00\x00\x01a\x00\x00\x02\x06\x00\x00\x00\x00\x00\x00\x03\x04\x00\x01\x05\x02\x06\x02\x011\x07\x03\x01\x00\x09"))
+	f.Fuzz(func(t *testing.T, in []byte) { inspectFuzzed(t, segmentOf(in)) })
 }

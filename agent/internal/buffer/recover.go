@@ -26,36 +26,16 @@ func (b *Buffer) recover(headers map[Position]header) error {
 	if err := b.removeBlank(headers); err != nil {
 		return err
 	}
-	b.layOut(headers)
-	r := &recovery{b: b, seen: map[*sensor]Position{}}
-	if n := len(b.segs); n > 0 {
-		first := n - 1
-		for first > 0 && !b.headIsWhole(first, headers) {
-			first--
-		}
-		for i := first; i < n; i++ {
-			_, whole := headers[b.segs[i].base]
-			if err := r.segment(i, whole); err != nil {
-				return err
-			}
-		}
-		for key, next := range b.readFloors(b.segs[0]) {
-			if s := b.sensors[key]; s != nil {
-				s.floor = next
-			}
-		}
+	r, err := b.scanLog(headers)
+	if err != nil {
+		return err
 	}
-	if !r.cursor && len(b.segs) > 0 {
-		b.freed = b.segs[0].base
-	}
-	b.freed = min(b.freed, b.tail)
-	b.safe, b.stored = b.freed, b.freed
-	sameBoot := r.boot != "" && r.boot == b.o.BootID
+	sameBoot := r.sameBoot()
 	if !sameBoot {
 		b.boot++
 	}
 	r.resume(sameBoot)
-	if len(b.segs) == 0 || r.damage > 0 || !sameBoot && r.closed == nil || b.crowded() {
+	if r.mustBeginAnew() {
 		if err := b.beginAnew(r); err != nil {
 			return err
 		}
@@ -71,20 +51,43 @@ func (b *Buffer) recover(headers map[Position]header) error {
 	return nil
 }
 
+// scanLog reads where the last run left the buffer, and writes nothing.
+func (b *Buffer) scanLog(headers map[Position]header) (*recovery, error) {
+	b.layOut(headers)
+	r := &recovery{b: b, seen: map[*sensor]Position{}}
+	if n := len(b.segs); n > 0 {
+		first := n - 1
+		for first > 0 && !b.headIsWhole(first, headers) {
+			first--
+		}
+		for i := first; i < n; i++ {
+			_, whole := headers[b.segs[i].base]
+			if err := r.segment(i, whole); err != nil {
+				return nil, err
+			}
+		}
+		for key, next := range b.readFloors(b.segs[0]) {
+			if s := b.sensors[key]; s != nil {
+				s.floor = next
+			}
+		}
+	}
+	if !r.cursor && len(b.segs) > 0 {
+		b.freed = b.segs[0].base
+	}
+	b.freed = min(b.freed, b.tail)
+	b.safe, b.stored = b.freed, b.freed
+	return r, nil
+}
+
 // removeBlank removes a last segment that is all zeros: nothing in it was ever
 // durable.
 func (b *Buffer) removeBlank(headers map[Position]header) error {
 	for n := len(b.segs); n > 0; n-- {
 		seg := b.segs[n-1]
-		if _, whole := headers[seg.base]; whole {
-			return nil
-		}
-		end, err := b.lastByte(seg.base, seg.base+Position(seg.size))
-		if err != nil {
+		blank, err := b.lastIsBlank(headers)
+		if err != nil || !blank {
 			return err
-		}
-		if end > seg.base {
-			return nil
 		}
 		if err := b.fs.Remove(segmentName(seg.base)); err != nil {
 			return err
@@ -92,6 +95,16 @@ func (b *Buffer) removeBlank(headers map[Position]header) error {
 		b.segs = b.segs[:n-1]
 	}
 	return nil
+}
+
+// lastIsBlank reports whether the last segment is all zeros.
+func (b *Buffer) lastIsBlank(headers map[Position]header) (bool, error) {
+	seg := b.active()
+	if _, whole := headers[seg.base]; whole {
+		return false, nil
+	}
+	end, err := b.lastByte(seg.base, seg.base+Position(seg.size))
+	return err == nil && end == seg.base, err
 }
 
 // lastByte returns the position behind the last byte from pos to limit that
@@ -170,6 +183,14 @@ func (b *Buffer) headIsWhole(i int, headers map[Position]header) bool {
 			return false
 		}
 	}
+}
+
+// sameBoot reports whether the last run was in this boot of the machine.
+func (r *recovery) sameBoot() bool { return r.boot != "" && r.boot == r.b.o.BootID }
+
+// mustBeginAnew reports whether the last segment must not be written again.
+func (r *recovery) mustBeginAnew() bool {
+	return len(r.b.segs) == 0 || r.damage > 0 || !r.sameBoot() && r.closed == nil || r.b.crowded()
 }
 
 // segment takes the records of segment i in.

@@ -1,0 +1,278 @@
+package buffer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// The kinds of Finding.
+const (
+	FindingDamage = "damage" // bytes do not verify, are missing, or make no sense
+	FindingLost   = "lost"   // readings are missing that no record declares; or will be declared for damage's sake
+	FindingNote   = "note"   // all that is sound, and yet worth knowing
+)
+
+// A Finding is one thing that Verify saw.
+type Finding struct {
+	Kind     string
+	Segment  string // "" is none
+	Position Position
+	Bytes    int64 // of damage
+
+	// Readings that will be declared lost, if any.
+	Sensor string
+	Epoch  uint64
+	Seqs   telemetry.SeqRange
+	Reason string
+
+	What string // in words, with what it means for readings
+}
+
+// Verified says how much Verify saw.
+type Verified struct {
+	Segments int
+	Bytes    int64 // of records that verify
+	Records  uint64
+	Readings uint64 // among the records, freed ones included
+	Findings uint64 // those that are no notes
+}
+
+// Verify checks every record of the buffer, and that the numbers of each sensor are
+// without a gap that is not declared. It gives each finding to report, whose error
+// ends it. What it says of readings is what a Reader will declare after the next
+// Open, if there is no such thing before it as another damage.
+func (i *Inspection) Verify(ctx context.Context, report func(*Finding) error) (Verified, error) {
+	v := &verifier{i: i, report: report, numbers: map[sensorKey]*numbers{}}
+	v.done.Segments = len(i.b.segs)
+	steps := []func(context.Context) error{v.identity, v.records, v.readings}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return v.done, err
+		}
+	}
+	return v.done, nil
+}
+
+type verifier struct {
+	i       *Inspection
+	report  func(*Finding) error
+	done    Verified
+	numbers map[sensorKey]*numbers
+	defs    []*numbers // of the segment at hand
+}
+
+// numbers is what the log says of a sensor's numbers so far.
+type numbers struct {
+	label
+	used uint64 // above all of its readings
+	mark uint64
+}
+
+func (v *verifier) find(f Finding) error {
+	if f.Kind != FindingNote {
+		v.done.Findings++
+	}
+	return v.report(&f)
+}
+
+func (v *verifier) identity(context.Context) error {
+	if !v.i.restored {
+		return nil
+	}
+	return v.find(Finding{
+		Kind: FindingDamage, Segment: identityName, Bytes: identitySize,
+		What: "the identity does not verify; the agent will restore it from a segment, and no reading is missing for it",
+	})
+}
+
+func (v *verifier) records(ctx context.Context) error {
+	err := v.i.walk(ctx, visitor{
+		segment: func(*segment) { v.defs = nil },
+		record:  v.record,
+		damage: func(d Damage) error {
+			return v.find(Finding{
+				Kind: FindingDamage, Segment: d.Segment, Position: d.Position, Bytes: d.Bytes,
+				What: fmt.Sprintf("%d %s%s", d.Bytes, d.What, v.ifFreed(d.Position+Position(d.Bytes))),
+			})
+		},
+	})
+	if err != nil || v.i.torn == 0 {
+		return err
+	}
+	tail := v.i.b.tail
+	return v.find(Finding{
+		Kind: FindingNote, Segment: v.i.segmentOf(tail), Position: tail, Bytes: v.i.torn,
+		What: fmt.Sprintf("%d bytes behind the last record are being written, or were cut by a crash", v.i.torn),
+	})
+}
+
+// ifFreed is what to add of damage before the cursor.
+func (v *verifier) ifFreed(end Position) string {
+	if end <= v.i.b.freedPosition() {
+		return "; all before the cursor is delivered, so no reading is missing for them"
+	}
+	return ""
+}
+
+func (v *verifier) record(rec *record) error {
+	v.done.Records++
+	v.done.Bytes += int64(rec.end() - rec.pos)
+	ok := true
+	switch rec.typ {
+	case typeSensor:
+		var d sensorRecord
+		if d, ok = decodeSensor(rec.payload); ok {
+			v.sensor(&d)
+		}
+	case typeFrame:
+		var h frameHead
+		if h, ok = decodeFrameHead(rec.payload); ok {
+			v.done.Readings++
+			return v.reading(rec, &h)
+		}
+	case typeLoss:
+		_, ok = decodeLoss(rec.payload)
+	case typeMark:
+		var m markRecord
+		if m, ok = decodeMark(rec.payload); ok && m.index < uint64(len(v.defs)) && v.defs[m.index] != nil {
+			n := v.defs[m.index]
+			n.mark = max(n.mark, m.mark)
+		}
+	case typeCommit:
+		var freed, durable Position
+		if freed, durable, ok = decodeCommit(rec.payload); ok && max(freed, durable) > rec.pos {
+			return v.wrong(rec, fmt.Sprintf("the cursor %d is behind the end of what was written; the agent will begin at the end of the log", max(freed, durable)))
+		}
+	case typeBoot:
+		_, _, ok = decodeBoot(rec.payload)
+	case typeClock:
+		_, ok = decodeClock(rec.payload)
+	case typeClose:
+		ok = decodeClose(rec.payload, func(uint64, uint64) {})
+	}
+	if !ok {
+		return v.wrong(rec, fmt.Sprintf("a record of type %d verifies and makes no sense: no such program wrote it", rec.typ))
+	}
+	return nil
+}
+
+func (v *verifier) wrong(rec *record, what string) error {
+	return v.find(Finding{
+		Kind: FindingDamage, Segment: v.i.segmentOf(rec.pos), Position: rec.pos, Bytes: int64(rec.end() - rec.pos), What: what,
+	})
+}
+
+func (v *verifier) sensor(d *sensorRecord) {
+	n := v.numbers[d.sensorKey]
+	if n == nil {
+		n = &numbers{}
+		v.numbers[d.sensorKey] = n
+	}
+	n.label, n.mark = d.label, max(n.mark, d.mark)
+	if missing := int(d.index) + 1 - len(v.defs); missing > 0 {
+		v.defs = append(v.defs, make([]*numbers, missing)...)
+	}
+	v.defs[d.index] = n
+}
+
+func (v *verifier) reading(rec *record, h *frameHead) error {
+	if h.index >= uint64(len(v.defs)) || v.defs[h.index] == nil {
+		return nil // its sensor's record is damaged; whether it can be read, a reader knows
+	}
+	n := v.defs[h.index]
+	used := n.used
+	n.used = max(n.used, h.seq+1)
+	switch {
+	case h.seq < used:
+		return v.wrong(rec, fmt.Sprintf("%s: reading %d comes after %d, so its number may name two readings", n.id, h.seq, used-1))
+	case n.epoch == 0 && h.seq >= n.mark && v.done.Findings == 0: // else a mark is perhaps among what is damaged
+		return v.wrong(rec, fmt.Sprintf("%s: reading %d is not below the mark %d, so a power cut may have its number used again", n.id, h.seq, n.mark))
+	}
+	return nil
+}
+
+// readings finds the numbers that no record accounts for, and what an agent that
+// opened the buffer now would declare besides.
+func (v *verifier) readings(ctx context.Context) error {
+	i := v.i
+	damaged, end := i.found.damage > uint64(i.torn), i.b.tail
+	return i.opened(func(from Position) error {
+		return i.follow(ctx, func(s *Shown) error {
+			opening := s.at >= from
+			s.at = min(s.at, end)
+			switch {
+			case s.derived:
+				return v.lost(FindingLost, s, "are damaged or gone; the agent will declare them lost as ")
+			case !opening || !s.IsLoss():
+				return nil
+			case damaged && s.Epoch == i.b.id.epoch:
+				return v.lost(FindingLost, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
+			}
+			return v.lost(FindingNote, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
+		})
+	})
+}
+
+func (v *verifier) lost(kind string, s *Shown, what string) error {
+	seqs := s.Lost.Seqs
+	which := fmt.Sprintf("readings %d to %d", seqs.First, seqs.Last)
+	if seqs.First == seqs.Last {
+		which = fmt.Sprintf("reading %d", seqs.First)
+		what = strings.NewReplacer("are damaged", "is damaged", "and are", "and is", "declare them", "declare it").Replace(what)
+	}
+	return v.find(Finding{
+		Kind: kind, Segment: v.i.segmentOf(s.at), Position: s.at,
+		Sensor: s.ID, Epoch: s.Epoch, Seqs: seqs, Reason: s.Lost.Reason,
+		What: s.ID + ": " + which + " " + what + s.Lost.Reason,
+	})
+}
+
+// opened calls fn while the log goes on, in memory, with what Open would begin the
+// next segment with. from is where that is.
+func (i *Inspection) opened(fn func(from Position) error) error {
+	b := i.b
+	if len(b.segs) == 0 {
+		return nil
+	}
+	segs, tail, order, sensors, boots := b.segs, b.tail, b.order, b.sensors, b.boots
+	saved := make([]sensor, len(order))
+	b.order, b.sensors, b.boots = slices.Clone(order), maps.Clone(sensors), maps.Clone(boots)
+	for k, s := range order {
+		saved[k] = *s
+	}
+	defer func() {
+		b.segs, b.tail, b.order, b.sensors, b.boots = segs, tail, order, sensors, boots
+		for k, s := range order {
+			*s = saved[k]
+		}
+		i.fs.extra = nil
+	}()
+	if !i.found.sameBoot() {
+		b.boot++
+		defer func() { b.boot-- }()
+	}
+	i.found.resume(i.found.sameBoot())
+	base := max(i.found.end, tail)
+	if i.found.mustBeginAnew() {
+		b.retire()
+	}
+	head := b.encodeHead(base)
+	name := segmentName(base)
+	file, err := newMemory().Create(name)
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(head.bytes, 0); err != nil {
+		return err
+	}
+	i.fs.extra = map[string]File{name: file}
+	b.segs = append(slices.Clone(segs), segment{base: base, head: base + Position(head.size), size: int64(len(head.bytes))})
+	b.segs[len(segs)-1].end = base
+	b.tail = base + Position(len(head.bytes))
+	return fn(base)
+}
