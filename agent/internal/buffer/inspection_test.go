@@ -606,3 +606,103 @@ func TestInspectLive(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// halfWritten is a folder in which a segment is being written: up to the read with
+// the number at, counted from 0, the old bytes are read, behind it the new ones, and
+// by that one the new ones only behind the page of the first that differs.
+type halfWritten struct {
+	*disk
+	name     string
+	old, new []byte
+	at, read int
+}
+
+func (h *halfWritten) Open(name string) (File, error) {
+	f, err := h.disk.Open(name)
+	if name == h.name && err == nil {
+		f = halfWrittenFile{f, h}
+	}
+	return f, err
+}
+
+type halfWrittenFile struct {
+	File
+	h *halfWritten
+}
+
+func (f halfWrittenFile) ReadAt(p []byte, off int64) (int, error) {
+	h := f.h
+	data := bytes.Clone(h.new)
+	if h.read < h.at {
+		data = h.old
+	} else if h.read == h.at {
+		first := 0
+		for h.old[first] == h.new[first] {
+			first++
+		}
+		copy(data, h.old[:first/pageSize*pageSize+pageSize])
+	}
+	h.read++
+	return bytes.NewReader(data).ReadAt(p, off)
+}
+
+// TestInspectWhileWritten has a reader see a page of a write and not the one before
+// it, at each of the reads of a look: that is not damage.
+func TestInspectWhileWritten(t *testing.T) {
+	d := newDisk()
+	b := mustOpen(t, Options{FS: d, SegmentSize: 64 << 10, MaxSize: 1 << 20, BootID: "1"})
+	mustAppend(t, b, frame("b", 1, 1)) // it has no record behind what is being written
+	var old []byte
+	for i := range int64(400) {
+		if i == 200 {
+			old = bytes.Clone(d.names[segmentName(0)].data)
+		}
+		mustAppend(t, b, frame("a", i, 1))
+	}
+	d = d.killed()
+	for at, reads := 0, 1; at < reads; at++ {
+		h := &halfWritten{disk: d, name: segmentName(0), old: old, new: d.names[segmentName(0)].data, at: at}
+		i := mustInspect(t, Options{FS: h, BootID: "1"})
+		if findings := verified(t, i); findings != nil {
+			t.Errorf("at read %d: found %v", at, findings)
+		}
+		reads = h.read
+	}
+}
+
+// TestInspectTakenOver looks at sensors whose readings were in memory, and of which a
+// crash may have taken some, freed or not.
+func TestInspectTakenOver(t *testing.T) {
+	for _, free := range []bool{false, true} {
+		for _, closed := range []bool{false, true} {
+			for _, boot := range []string{"one", "another"} {
+				d := newDisk()
+				o := Options{FS: d, SegmentSize: MinSegmentSize, BootID: "one", ReserveAhead: 8}
+				b := mustOpen(t, o)
+				memory := mustOpen(t, Options{FS: newMemory(), SegmentSize: MinSegmentSize, BootID: "one"})
+				mustAppend(t, memory, frame("a", 500, 1))
+				mustAppend(t, b, frame("a", 600, 1))
+				if err := b.adopt(memory); err != nil {
+					t.Fatal(err)
+				}
+				if free {
+					if err := b.Free(b.tail); err != nil {
+						t.Fatal(err)
+					}
+				}
+				mustCommit(t, b)
+				if closed {
+					if err := b.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				o.BootID = boot
+				for _, f := range agree(t, d.killed().copy(), o) {
+					if f.Kind != FindingNote {
+						t.Errorf("freed %t, closed %t, boot %s: found %+v", free, closed, boot, f)
+					}
+				}
+			}
+		}
+	}
+}

@@ -201,24 +201,30 @@ func (v *verifier) reading(rec *record, h *frameHead) error {
 func (v *verifier) readings(ctx context.Context) error {
 	i := v.i
 	damaged, end := i.found.damage > uint64(i.torn), i.b.tail
+	newest := i.segmentOf(end)
 	return i.opened(func(from Position) error {
 		return i.follow(ctx, func(s *Shown) error {
-			opening := s.at >= from
-			s.at = min(s.at, end)
+			if !s.IsLoss() {
+				return nil
+			}
+			opening, segment := s.at >= from, i.segmentOf(s.at)
+			if opening {
+				s.at, segment = end, newest
+			}
 			switch {
 			case s.derived:
-				return v.lost(FindingLost, s, "are damaged or gone; the agent will declare them lost as ")
-			case !opening || !s.IsLoss():
+				return v.lost(FindingLost, segment, s, "are damaged or gone; the agent will declare them lost as ")
+			case !opening:
 				return nil
 			case damaged && s.Epoch == i.b.id.epoch:
-				return v.lost(FindingLost, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
+				return v.lost(FindingLost, segment, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
 			}
-			return v.lost(FindingNote, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
+			return v.lost(FindingNote, segment, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
 		})
 	})
 }
 
-func (v *verifier) lost(kind string, s *Shown, what string) error {
+func (v *verifier) lost(kind, segment string, s *Shown, what string) error {
 	seqs := s.Lost.Seqs
 	which := fmt.Sprintf("readings %d to %d", seqs.First, seqs.Last)
 	if seqs.First == seqs.Last {
@@ -226,7 +232,7 @@ func (v *verifier) lost(kind string, s *Shown, what string) error {
 		what = strings.NewReplacer("are damaged", "is damaged", "and are", "and is", "declare them", "declare it").Replace(what)
 	}
 	return v.find(Finding{
-		Kind: kind, Segment: v.i.segmentOf(s.at), Position: s.at,
+		Kind: kind, Segment: segment, Position: s.at,
 		Sensor: s.ID, Epoch: s.Epoch, Seqs: seqs, Reason: s.Lost.Reason,
 		What: s.ID + ": " + which + " " + what + s.Lost.Reason,
 	})
