@@ -64,6 +64,16 @@ type verifier struct {
 	done    Verified
 	numbers map[sensorKey]*numbers
 	defs    []*numbers // of the segment at hand
+
+	here, before doubtful // of that segment and the one before it
+	boot         uint64   // the latest
+	rotten       bool     // the newest segment is damaged
+}
+
+// doubtful is damage of a segment that may be what a power cut left.
+type doubtful struct {
+	damage  []Damage
+	durable Position // all before it was on the medium
 }
 
 // numbers is what the log says of a sensor's numbers so far.
@@ -91,16 +101,16 @@ func (v *verifier) identity(context.Context) error {
 }
 
 func (v *verifier) records(ctx context.Context) error {
-	err := v.i.walk(ctx, visitor{
-		segment: func(*segment) { v.defs = nil },
-		record:  v.record,
-		damage: func(d Damage) error {
-			return v.find(Finding{
-				Kind: FindingDamage, Segment: d.Segment, Position: d.Position, Bytes: d.Bytes,
-				What: fmt.Sprintf("%d %s%s", d.Bytes, d.What, v.ifFreed(d.Position+Position(d.Bytes))),
-			})
-		},
-	})
+	found := v.i.found
+	err := v.i.walk(ctx, visitor{segment: v.segment, record: v.record, damage: v.damage})
+	if err == nil {
+		err = v.segment(nil)
+	}
+	if err == nil {
+		before := v.done.Findings
+		err = v.judge(!found.sameBoot() && found.closed == nil)
+		v.rotten = v.done.Findings > before
+	}
 	if err != nil || v.i.torn == 0 {
 		return err
 	}
@@ -111,12 +121,38 @@ func (v *verifier) records(ctx context.Context) error {
 	})
 }
 
-// ifFreed is what to add of damage before the cursor.
-func (v *verifier) ifFreed(end Position) string {
-	if end <= v.i.b.freedPosition() {
-		return "; all before the cursor is delivered, so no reading is missing for them"
+// segment begins a segment.
+func (v *verifier) segment(*segment) error {
+	err := v.judge(false)
+	v.before, v.here, v.defs = v.here, doubtful{}, nil
+	return err
+}
+
+func (v *verifier) damage(d Damage) error {
+	v.here.damage = append(v.here.damage, d)
+	return nil
+}
+
+// judge reports the damage of the segment before. If the machine stopped while that
+// was written, what was not on the medium for certain is no damage.
+func (v *verifier) judge(stopped bool) error {
+	doubtful := v.before
+	v.before.damage = nil
+	for _, d := range doubtful.damage {
+		f := Finding{Kind: FindingDamage, Segment: d.Segment, Position: d.Position, Bytes: d.Bytes}
+		f.What = fmt.Sprintf("%d %s", d.Bytes, d.What)
+		switch {
+		case stopped && d.What != missingBytes && d.Position >= doubtful.durable:
+			f.Kind = FindingNote
+			f.What += "; they were not on the medium for certain when the machine stopped"
+		case d.Position+Position(d.Bytes) <= v.i.b.freedPosition():
+			f.What += "; all before the cursor is delivered, so no reading is missing for them"
+		}
+		if err := v.find(f); err != nil {
+			return err
+		}
 	}
-	return ""
+	return nil
 }
 
 func (v *verifier) record(rec *record) error {
@@ -145,11 +181,19 @@ func (v *verifier) record(rec *record) error {
 		}
 	case typeCommit:
 		var freed, durable Position
-		if freed, durable, ok = decodeCommit(rec.payload); ok && max(freed, durable) > rec.pos {
+		if freed, durable, ok = decodeCommit(rec.payload); ok {
+			v.here.durable = max(v.here.durable, durable)
+		}
+		if ok && max(freed, durable) > rec.pos {
 			return v.wrong(rec, fmt.Sprintf("the cursor %d is behind the end of what was written; the agent will begin at the end of the log", max(freed, durable)))
 		}
 	case typeBoot:
-		_, _, ok = decodeBoot(rec.payload)
+		var boot uint64
+		if boot, _, ok = decodeBoot(rec.payload); ok {
+			later := boot > v.boot
+			v.boot = max(v.boot, boot)
+			return v.judge(later)
+		}
 	case typeClock:
 		_, ok = decodeClock(rec.payload)
 	case typeClose:
@@ -190,7 +234,7 @@ func (v *verifier) reading(rec *record, h *frameHead) error {
 	switch {
 	case h.seq < used:
 		return v.wrong(rec, fmt.Sprintf("%s: reading %d comes after %d, so its number may name two readings", n.id, h.seq, used-1))
-	case n.epoch == 0 && h.seq >= n.mark && v.done.Findings == 0: // else a mark is perhaps among what is damaged
+	case n.epoch == 0 && h.seq >= n.mark && v.done.Findings == 0 && v.here.damage == nil: // else it may be a mark that is damaged
 		return v.wrong(rec, fmt.Sprintf("%s: reading %d is not below the mark %d, so a power cut may have its number used again", n.id, h.seq, n.mark))
 	}
 	return nil
@@ -200,7 +244,7 @@ func (v *verifier) reading(rec *record, h *frameHead) error {
 // opened the buffer now would declare besides.
 func (v *verifier) readings(ctx context.Context) error {
 	i := v.i
-	damaged, end := i.found.damage > uint64(i.torn), i.b.tail
+	end := i.b.tail
 	newest := i.segmentOf(end)
 	return i.opened(func(from Position) error {
 		return i.follow(ctx, func(s *Shown) error {
@@ -216,7 +260,7 @@ func (v *verifier) readings(ctx context.Context) error {
 				return v.lost(FindingLost, segment, s, "are damaged or gone; the agent will declare them lost as ")
 			case !opening:
 				return nil
-			case damaged && s.Epoch == i.b.id.epoch:
+			case v.rotten && s.Epoch == i.b.id.epoch:
 				return v.lost(FindingLost, segment, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
 			}
 			return v.lost(FindingNote, segment, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
