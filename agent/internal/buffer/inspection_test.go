@@ -756,3 +756,34 @@ func TestInspectTakenOver(t *testing.T) {
 		}
 	}
 }
+
+// TestInspectAtTheBound looks at a buffer that is full, again and again while it drops
+// readings: what it dropped is declared, and nothing is damaged.
+func TestInspectAtTheBound(t *testing.T) {
+	for _, drop := range []Policy{DropOldest, DropNewest} {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, MaxSize: MinMaxSize, Drop: drop, BootID: "1"}
+		b := mustOpen(t, o)
+		for i := range int64(6000) {
+			f := frame(sensorIDs[i%3], i, 1)
+			f.Faults[0] = strings.Repeat("x", maxFault)
+			if err := b.Append(f); err != nil && !errors.Is(err, ErrDropped) {
+				t.Fatal(err)
+			}
+			if i%50 == 0 {
+				mustCommit(t, b)
+			}
+			if i%500 != 0 {
+				continue
+			}
+			for _, boot := range []string{"1", "another"} {
+				o.BootID = boot
+				for _, f := range agree(t, d.copy(), o) {
+					if f.Kind != FindingNote {
+						t.Fatalf("after %d readings: found %+v", i, f)
+					}
+				}
+			}
+		}
+	}
+}

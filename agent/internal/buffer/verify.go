@@ -63,11 +63,13 @@ type verifier struct {
 	report  func(*Finding) error
 	done    Verified
 	numbers map[sensorKey]*numbers
-	defs    []*numbers // of the segment at hand
+	defs    []*numbers // of the segment at hand; nil before the first
+	started bool       // there was a segment before it
 
 	here, before doubtful // of that segment and the one before it
 	boot         uint64   // the latest
 	rotten       bool     // the newest segment is damaged
+	gap          bool     // there may be numbers that no record accounts for: a reader must tell
 }
 
 // doubtful is damage of a segment that may be what a power cut left.
@@ -80,6 +82,7 @@ type doubtful struct {
 type numbers struct {
 	label
 	used uint64 // above all of its readings
+	next uint64 // above all that are accounted for
 	mark uint64
 }
 
@@ -124,12 +127,14 @@ func (v *verifier) records(ctx context.Context) error {
 // segment begins a segment.
 func (v *verifier) segment(*segment) error {
 	err := v.judge(false)
-	v.before, v.here, v.defs = v.here, doubtful{}, nil
+	v.started = v.defs != nil
+	v.before, v.here, v.defs = v.here, doubtful{}, []*numbers{}
 	return err
 }
 
 func (v *verifier) damage(d Damage) error {
 	v.here.damage = append(v.here.damage, d)
+	v.gap = true
 	return nil
 }
 
@@ -172,12 +177,16 @@ func (v *verifier) record(rec *record) error {
 			return v.reading(rec, &h)
 		}
 	case typeLoss:
-		_, ok = decodeLoss(rec.payload)
+		var l lossRecord
+		if l, ok = decodeLoss(rec.payload); ok {
+			v.account(v.sensorOf(l.index), l.seqs)
+		}
 	case typeMark:
 		var m markRecord
-		if m, ok = decodeMark(rec.payload); ok && m.index < uint64(len(v.defs)) && v.defs[m.index] != nil {
-			n := v.defs[m.index]
-			n.mark = max(n.mark, m.mark)
+		if m, ok = decodeMark(rec.payload); ok {
+			if n := v.sensorOf(m.index); n != nil {
+				n.mark = max(n.mark, m.mark)
+			}
 		}
 	case typeCommit:
 		var freed, durable Position
@@ -214,9 +223,11 @@ func (v *verifier) wrong(rec *record, what string) error {
 func (v *verifier) sensor(d *sensorRecord) {
 	n := v.numbers[d.sensorKey]
 	if n == nil {
-		n = &numbers{}
+		n = &numbers{next: d.next}
 		v.numbers[d.sensorKey] = n
+		v.gap = v.gap || v.started && d.floor < d.next
 	}
+	v.gap = v.gap || d.next != n.next
 	n.label, n.mark = d.label, max(n.mark, d.mark)
 	if missing := int(d.index) + 1 - len(v.defs); missing > 0 {
 		v.defs = append(v.defs, make([]*numbers, missing)...)
@@ -224,11 +235,29 @@ func (v *verifier) sensor(d *sensorRecord) {
 	v.defs[d.index] = n
 }
 
-func (v *verifier) reading(rec *record, h *frameHead) error {
-	if h.index >= uint64(len(v.defs)) || v.defs[h.index] == nil {
-		return nil // its sensor's record is damaged; whether it can be read, a reader knows
+// sensorOf returns the sensor with that index, nil if its record is damaged.
+func (v *verifier) sensorOf(index uint64) *numbers {
+	if index < uint64(len(v.defs)) {
+		return v.defs[index]
 	}
-	n := v.defs[h.index]
+	return nil
+}
+
+// account notes that a record of n has these numbers.
+func (v *verifier) account(n *numbers, seqs telemetry.SeqRange) {
+	if n == nil || seqs.First > n.next {
+		v.gap = true
+		return
+	}
+	n.next = max(n.next, seqs.Last+1)
+}
+
+func (v *verifier) reading(rec *record, h *frameHead) error {
+	n := v.sensorOf(h.index)
+	v.account(n, telemetry.SeqRange{First: h.seq, Last: h.seq})
+	if n == nil {
+		return nil // whether it can be read all the same, a reader knows
+	}
 	used := n.used
 	n.used = max(n.used, h.seq+1)
 	switch {
@@ -244,8 +273,15 @@ func (v *verifier) reading(rec *record, h *frameHead) error {
 // opened the buffer now would declare besides.
 func (v *verifier) readings(ctx context.Context) error {
 	i := v.i
-	end := i.b.tail
-	newest := i.segmentOf(end)
+	b := i.b
+	if len(b.segs) == 0 {
+		return nil
+	}
+	end, newest := b.tail, i.segmentOf(b.tail)
+	if cursor := b.freed; !v.gap && i.torn == 0 && cursor >= b.segs[0].base {
+		b.freed = max(cursor, b.active().head) // a reader would find nothing before
+		defer func() { b.freed = max(cursor, b.segs[0].base) }()
+	}
 	return i.opened(func(from Position) error {
 		return i.follow(ctx, func(s *Shown) error {
 			if !s.IsLoss() {
@@ -260,7 +296,7 @@ func (v *verifier) readings(ctx context.Context) error {
 				return v.lost(FindingLost, segment, s, "are damaged or gone; the agent will declare them lost as ")
 			case !opening:
 				return nil
-			case v.rotten && s.Epoch == i.b.id.epoch:
+			case v.rotten && s.Epoch == b.id.epoch:
 				return v.lost(FindingLost, segment, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
 			}
 			return v.lost(FindingNote, segment, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
