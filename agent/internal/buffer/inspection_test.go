@@ -137,180 +137,6 @@ func drainRaw(t testing.TB, b *Buffer) (frames []telemetry.Frame) {
 	}
 }
 
-// TestVerifyOneByte changes each byte of each file, one at a time: what Verify says
-// is what Open and a Reader then declare.
-func TestVerifyOneByte(t *testing.T) {
-	for _, tt := range []struct {
-		name          string
-		n, stride     int
-		bulky, closed bool
-	}{
-		{name: "one segment, killed", n: 9, stride: 1},
-		{name: "one segment, closed", n: 9, stride: 1, closed: true},
-		{name: "three segments, killed", n: 110, stride: 151, bulky: true},
-		{name: "three segments, closed", n: 110, stride: 149, bulky: true, closed: true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := store(t, tt.n, tt.bulky, tt.closed)
-			i := mustInspect(t, Options{FS: s.disk, BootID: "0"})
-			if findings := verified(t, i); findings != nil {
-				t.Fatalf("before it is damaged: %v", findings)
-			}
-			tail := i.b.tail
-			newest := s.disk.segmentNames()[len(s.disk.segmentNames())-1]
-			for name, node := range s.disk.names {
-				base, segment := parseSegmentName(name)
-				for off := 0; off < len(trimZeros(node.data)); off += tt.stride {
-					for _, boot := range []string{"0", "another"} {
-						d := s.disk.copy()
-						d.names[name].data[off] ^= byte(1 + off%255)
-						o := s.o
-						o.BootID = boot
-						what := fmt.Sprintf("byte %d of %s, boot %q", off, name, boot)
-						findings := agree(t, d, o)
-						if t.Failed() {
-							t.Fatal(what)
-						}
-						sound := !slices.ContainsFunc(findings, func(f Finding) bool { return f.Kind != FindingNote })
-						last := name == newest && base+Position(off) >= lastRecord(t, i, tail)
-						if sound != (segment && last) {
-							t.Fatalf("%s: found %v", what, findings)
-						}
-					}
-				}
-			}
-		})
-	}
-}
-
-// lastRecord returns where the record that ends at tail begins.
-func lastRecord(t *testing.T, i *Inspection, tail Position) (pos Position) {
-	t.Helper()
-	err := i.walk(t.Context(), visitor{record: func(rec *record) error {
-		if rec.end() == tail {
-			pos = rec.pos
-		}
-		return nil
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pos
-}
-
-// TestVerifyPages wipes whole pages.
-func TestVerifyPages(t *testing.T) {
-	s := store(t, 110, true, false)
-	rng := rand.New(rand.NewPCG(1, 1))
-	for name, node := range s.disk.names {
-		for off := 0; off+pageSize <= len(node.data); off += pageSize {
-			for _, boot := range []string{"0", "another"} {
-				d := s.disk.copy()
-				for i := off; i < off+pageSize; i++ {
-					d.names[name].data[i] = byte(rng.Uint32())
-				}
-				o := s.o
-				o.BootID = boot
-				if agree(t, d, o); t.Failed() {
-					t.Fatalf("page at %d of %s, boot %q", off, name, boot)
-				}
-			}
-		}
-	}
-}
-
-// TestVerifySegments removes, empties and shortens each segment.
-func TestVerifySegments(t *testing.T) {
-	s := store(t, 210, true, true)
-	names := s.disk.segmentNames()
-	for k, name := range names[:len(names)-1] {
-		for what, harm := range map[string]func(*disk){
-			"removed":   func(d *disk) { delete(d.names, name) },
-			"emptied":   func(d *disk) { d.names[name].data = nil },
-			"shortened": func(d *disk) { d.names[name].data = d.names[name].data[:5000] },
-		} {
-			d := s.disk.copy()
-			harm(d)
-			findings := agree(t, d, s.o)
-			// That the first one was there, nothing in the folder says.
-			if damage := kinds(findings)[FindingDamage]; (damage > 0) != (k > 0 || what != "removed") || kinds(findings)[FindingLost] == 0 && k > 0 {
-				t.Errorf("segment %d %s: found %v", k, what, findings)
-			}
-			if t.Failed() {
-				t.Fatalf("segment %d %s", k, what)
-			}
-		}
-	}
-}
-
-func kinds(findings []Finding) map[string]int {
-	n := map[string]int{}
-	for _, f := range findings {
-		n[f.Kind]++
-	}
-	return n
-}
-
-// TestInspectCrash inspects what kills and power cuts leave, over and over.
-func TestInspectCrash(t *testing.T) {
-	rng := rand.New(rand.NewPCG(2, 3))
-	for run := range 60 {
-		w := newWorld(Options{SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 8})
-		w.bulky = run%2 == 0
-		if err := w.open(); err != nil {
-			t.Fatal(err)
-		}
-		for range 5 {
-			w.disk.deadAt = w.disk.ops + 1 + rng.IntN(300)
-			for w.b != nil && w.disk.ops < w.disk.deadAt {
-				errs := []error{w.append(sensorIDs[rng.IntN(len(sensorIDs))])}
-				if rng.IntN(10) == 0 {
-					errs = append(errs, w.commit(), w.readSome(20), w.free(rng.IntN(10)))
-				}
-				if err := errors.Join(errs...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			cut := rng.IntN(2) == 0
-			after := w.disk.killed()
-			if cut {
-				after = w.disk.cut(rng)
-			}
-			if len(after.names) > 1 {
-				o := w.o
-				o.BootID = []string{fmt.Sprint(w.boot), "another"}[rng.IntN(2)]
-				if agree(t, after.copy(), o); t.Failed() {
-					t.Fatalf("run %d", run)
-				}
-			}
-			if err := w.restart(cut, rng); err != nil {
-				t.Fatal(err)
-			}
-			w.disk.deadAt = 0
-			if w.b == nil {
-				break
-			}
-		}
-	}
-}
-
-// TestGapWithoutDamage has a log in which a number is missing though every byte
-// verifies, as no program should write it.
-func TestGapWithoutDamage(t *testing.T) {
-	d := newDisk()
-	b := mustOpen(t, Options{FS: d, SegmentSize: MinSegmentSize, BootID: "0"})
-	for i := range int64(9) {
-		mustAppend(t, b, frame("a", i+1, 1))
-		if i == 3 {
-			b.sensors[sensorKey{id: "a"}].next++
-		}
-	}
-	findings := agree(t, d.killed().copy(), Options{SegmentSize: MinSegmentSize, BootID: "0"})
-	if len(findings) != 1 || findings[0].What != "a: reading 4 is damaged or gone; the agent will declare it lost as corrupt" {
-		t.Errorf("found %v", findings)
-	}
-}
-
 // TestInspectRefuses says for which folders there is no Inspection.
 func TestInspectRefuses(t *testing.T) {
 	newer := identity{}.encode()
@@ -604,5 +430,136 @@ func TestInspectLive(t *testing.T) {
 	t.Logf("%d looks", looks)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// halfWritten is a folder in which a segment is being written: up to the read with
+// the number at, counted from 0, the old bytes are read, behind it the new ones, and
+// by that one the new ones only behind the page of the first that differs.
+type halfWritten struct {
+	*disk
+	name     string
+	old, new []byte
+	at, read int
+}
+
+func (h *halfWritten) Open(name string) (File, error) {
+	f, err := h.disk.Open(name)
+	if name == h.name && err == nil {
+		f = halfWrittenFile{f, h}
+	}
+	return f, err
+}
+
+type halfWrittenFile struct {
+	File
+	h *halfWritten
+}
+
+func (f halfWrittenFile) ReadAt(p []byte, off int64) (int, error) {
+	h := f.h
+	data := bytes.Clone(h.new)
+	if h.read < h.at {
+		data = h.old
+	} else if h.read == h.at {
+		first := 0
+		for h.old[first] == h.new[first] {
+			first++
+		}
+		copy(data, h.old[:first/pageSize*pageSize+pageSize])
+	}
+	h.read++
+	return bytes.NewReader(data).ReadAt(p, off)
+}
+
+// TestInspectWhileWritten has a reader see a page of a write and not the one before
+// it, at each of the reads of a look: that is not damage.
+func TestInspectWhileWritten(t *testing.T) {
+	d := newDisk()
+	b := mustOpen(t, Options{FS: d, SegmentSize: 64 << 10, MaxSize: 1 << 20, BootID: "1"})
+	mustAppend(t, b, frame("b", 1, 1)) // it has no record behind what is being written
+	var old []byte
+	for i := range int64(400) {
+		if i == 200 {
+			old = bytes.Clone(d.names[segmentName(0)].data)
+		}
+		mustAppend(t, b, frame("a", i, 1))
+	}
+	d = d.killed()
+	for at, reads := 0, 1; at < reads; at++ {
+		h := &halfWritten{disk: d, name: segmentName(0), old: old, new: d.names[segmentName(0)].data, at: at}
+		i := mustInspect(t, Options{FS: h, BootID: "1"})
+		if findings := verified(t, i); findings != nil {
+			t.Errorf("at read %d: found %v", at, findings)
+		}
+		reads = h.read
+	}
+}
+
+// TestInspectTakenOver looks at sensors whose readings were in memory, and of which a
+// crash may have taken some, freed or not.
+func TestInspectTakenOver(t *testing.T) {
+	for _, free := range []bool{false, true} {
+		for _, closed := range []bool{false, true} {
+			for _, boot := range []string{"one", "another"} {
+				d := newDisk()
+				o := Options{FS: d, SegmentSize: MinSegmentSize, BootID: "one", ReserveAhead: 8}
+				b := mustOpen(t, o)
+				memory := mustOpen(t, Options{FS: newMemory(), SegmentSize: MinSegmentSize, BootID: "one"})
+				mustAppend(t, memory, frame("a", 500, 1))
+				mustAppend(t, b, frame("a", 600, 1))
+				if err := b.adopt(memory); err != nil {
+					t.Fatal(err)
+				}
+				if free {
+					if err := b.Free(b.tail); err != nil {
+						t.Fatal(err)
+					}
+				}
+				mustCommit(t, b)
+				if closed {
+					if err := b.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				o.BootID = boot
+				for _, f := range agree(t, d.killed().copy(), o) {
+					if f.Kind != FindingNote {
+						t.Errorf("freed %t, closed %t, boot %s: found %+v", free, closed, boot, f)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestInspectAtTheBound looks at a buffer that is full, again and again while it drops
+// readings: what it dropped is declared, and nothing is damaged.
+func TestInspectAtTheBound(t *testing.T) {
+	for _, drop := range []Policy{DropOldest, DropNewest} {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, MaxSize: MinMaxSize, Drop: drop, BootID: "1"}
+		b := mustOpen(t, o)
+		for i := range int64(6000) {
+			f := frame(sensorIDs[i%3], i, 1)
+			f.Faults[0] = strings.Repeat("x", maxFault)
+			if err := b.Append(f); err != nil && !errors.Is(err, ErrDropped) {
+				t.Fatal(err)
+			}
+			if i%50 == 0 {
+				mustCommit(t, b)
+			}
+			if i%500 != 0 {
+				continue
+			}
+			for _, boot := range []string{"1", "another"} {
+				o.BootID = boot
+				for _, f := range agree(t, d.copy(), o) {
+					if f.Kind != FindingNote {
+						t.Fatalf("after %d readings: found %+v", i, f)
+					}
+				}
+			}
+		}
 	}
 }

@@ -27,7 +27,10 @@ var recordTypes = [...]string{
 func (i *Inspection) Records(ctx context.Context, fn func(*RawRecord) error) error {
 	var raw RawRecord
 	return i.walk(ctx, visitor{
-		segment: func(s *segment) { raw.Segment = segmentName(s.base) },
+		segment: func(s *segment) error {
+			raw.Segment = segmentName(s.base)
+			return nil
+		},
 		record: func(rec *record) error {
 			raw.Position, raw.Length = rec.pos, int64(rec.end()-rec.pos)
 			raw.Type, raw.Content = fmt.Sprintf("type %d", rec.typ), fmt.Sprintf("%x", rec.payload)

@@ -63,13 +63,26 @@ type verifier struct {
 	report  func(*Finding) error
 	done    Verified
 	numbers map[sensorKey]*numbers
-	defs    []*numbers // of the segment at hand
+	defs    []*numbers // of the segment at hand; nil before the first
+	started bool       // there was a segment before it
+
+	here, before doubtful // of that segment and the one before it
+	boot         uint64   // the latest
+	rotten       bool     // the newest segment is damaged
+	gap          bool     // there may be numbers that no record accounts for: a reader must tell
+}
+
+// doubtful is damage of a segment that may be what a power cut left.
+type doubtful struct {
+	damage  []Damage
+	durable Position // all before it was on the medium
 }
 
 // numbers is what the log says of a sensor's numbers so far.
 type numbers struct {
 	label
 	used uint64 // above all of its readings
+	next uint64 // above all that are accounted for
 	mark uint64
 }
 
@@ -91,16 +104,16 @@ func (v *verifier) identity(context.Context) error {
 }
 
 func (v *verifier) records(ctx context.Context) error {
-	err := v.i.walk(ctx, visitor{
-		segment: func(*segment) { v.defs = nil },
-		record:  v.record,
-		damage: func(d Damage) error {
-			return v.find(Finding{
-				Kind: FindingDamage, Segment: d.Segment, Position: d.Position, Bytes: d.Bytes,
-				What: fmt.Sprintf("%d %s%s", d.Bytes, d.What, v.ifFreed(d.Position+Position(d.Bytes))),
-			})
-		},
-	})
+	found := v.i.found
+	err := v.i.walk(ctx, visitor{segment: v.segment, record: v.record, damage: v.damage})
+	if err == nil {
+		err = v.segment(nil)
+	}
+	if err == nil {
+		before := v.done.Findings
+		err = v.judge(!found.sameBoot() && found.closed == nil)
+		v.rotten = v.done.Findings > before
+	}
 	if err != nil || v.i.torn == 0 {
 		return err
 	}
@@ -111,12 +124,40 @@ func (v *verifier) records(ctx context.Context) error {
 	})
 }
 
-// ifFreed is what to add of damage before the cursor.
-func (v *verifier) ifFreed(end Position) string {
-	if end <= v.i.b.freedPosition() {
-		return "; all before the cursor is delivered, so no reading is missing for them"
+// segment begins a segment.
+func (v *verifier) segment(*segment) error {
+	err := v.judge(false)
+	v.started = v.defs != nil
+	v.before, v.here, v.defs = v.here, doubtful{}, []*numbers{}
+	return err
+}
+
+func (v *verifier) damage(d Damage) error {
+	v.here.damage = append(v.here.damage, d)
+	v.gap = true
+	return nil
+}
+
+// judge reports the damage of the segment before. If the machine stopped while that
+// was written, what was not on the medium for certain is no damage.
+func (v *verifier) judge(stopped bool) error {
+	doubtful := v.before
+	v.before.damage = nil
+	for _, d := range doubtful.damage {
+		f := Finding{Kind: FindingDamage, Segment: d.Segment, Position: d.Position, Bytes: d.Bytes}
+		f.What = fmt.Sprintf("%d %s", d.Bytes, d.What)
+		switch {
+		case stopped && d.What != missingBytes && d.Position >= doubtful.durable:
+			f.Kind = FindingNote
+			f.What += "; they were not on the medium for certain when the machine stopped"
+		case d.Position+Position(d.Bytes) <= v.i.b.freedPosition():
+			f.What += "; all before the cursor is delivered, so no reading is missing for them"
+		}
+		if err := v.find(f); err != nil {
+			return err
+		}
 	}
-	return ""
+	return nil
 }
 
 func (v *verifier) record(rec *record) error {
@@ -136,20 +177,32 @@ func (v *verifier) record(rec *record) error {
 			return v.reading(rec, &h)
 		}
 	case typeLoss:
-		_, ok = decodeLoss(rec.payload)
+		var l lossRecord
+		if l, ok = decodeLoss(rec.payload); ok {
+			v.account(v.sensorOf(l.index), l.seqs)
+		}
 	case typeMark:
 		var m markRecord
-		if m, ok = decodeMark(rec.payload); ok && m.index < uint64(len(v.defs)) && v.defs[m.index] != nil {
-			n := v.defs[m.index]
-			n.mark = max(n.mark, m.mark)
+		if m, ok = decodeMark(rec.payload); ok {
+			if n := v.sensorOf(m.index); n != nil {
+				n.mark = max(n.mark, m.mark)
+			}
 		}
 	case typeCommit:
 		var freed, durable Position
-		if freed, durable, ok = decodeCommit(rec.payload); ok && max(freed, durable) > rec.pos {
+		if freed, durable, ok = decodeCommit(rec.payload); ok {
+			v.here.durable = max(v.here.durable, durable)
+		}
+		if ok && max(freed, durable) > rec.pos {
 			return v.wrong(rec, fmt.Sprintf("the cursor %d is behind the end of what was written; the agent will begin at the end of the log", max(freed, durable)))
 		}
 	case typeBoot:
-		_, _, ok = decodeBoot(rec.payload)
+		var boot uint64
+		if boot, _, ok = decodeBoot(rec.payload); ok {
+			later := boot > v.boot
+			v.boot = max(v.boot, boot)
+			return v.judge(later)
+		}
 	case typeClock:
 		_, ok = decodeClock(rec.payload)
 	case typeClose:
@@ -170,9 +223,11 @@ func (v *verifier) wrong(rec *record, what string) error {
 func (v *verifier) sensor(d *sensorRecord) {
 	n := v.numbers[d.sensorKey]
 	if n == nil {
-		n = &numbers{}
+		n = &numbers{next: d.next}
 		v.numbers[d.sensorKey] = n
+		v.gap = v.gap || v.started && d.floor < d.next
 	}
+	v.gap = v.gap || d.next != n.next
 	n.label, n.mark = d.label, max(n.mark, d.mark)
 	if missing := int(d.index) + 1 - len(v.defs); missing > 0 {
 		v.defs = append(v.defs, make([]*numbers, missing)...)
@@ -180,17 +235,35 @@ func (v *verifier) sensor(d *sensorRecord) {
 	v.defs[d.index] = n
 }
 
-func (v *verifier) reading(rec *record, h *frameHead) error {
-	if h.index >= uint64(len(v.defs)) || v.defs[h.index] == nil {
-		return nil // its sensor's record is damaged; whether it can be read, a reader knows
+// sensorOf returns the sensor with that index, nil if its record is damaged.
+func (v *verifier) sensorOf(index uint64) *numbers {
+	if index < uint64(len(v.defs)) {
+		return v.defs[index]
 	}
-	n := v.defs[h.index]
+	return nil
+}
+
+// account notes that a record of n has these numbers.
+func (v *verifier) account(n *numbers, seqs telemetry.SeqRange) {
+	if n == nil || seqs.First > n.next {
+		v.gap = true
+		return
+	}
+	n.next = max(n.next, seqs.Last+1)
+}
+
+func (v *verifier) reading(rec *record, h *frameHead) error {
+	n := v.sensorOf(h.index)
+	v.account(n, telemetry.SeqRange{First: h.seq, Last: h.seq})
+	if n == nil {
+		return nil // whether it can be read all the same, a reader knows
+	}
 	used := n.used
 	n.used = max(n.used, h.seq+1)
 	switch {
 	case h.seq < used:
 		return v.wrong(rec, fmt.Sprintf("%s: reading %d comes after %d, so its number may name two readings", n.id, h.seq, used-1))
-	case n.epoch == 0 && h.seq >= n.mark && v.done.Findings == 0: // else a mark is perhaps among what is damaged
+	case n.epoch == 0 && h.seq >= n.mark && v.done.Findings == 0 && v.here.damage == nil: // else it may be a mark that is damaged
 		return v.wrong(rec, fmt.Sprintf("%s: reading %d is not below the mark %d, so a power cut may have its number used again", n.id, h.seq, n.mark))
 	}
 	return nil
@@ -200,25 +273,38 @@ func (v *verifier) reading(rec *record, h *frameHead) error {
 // opened the buffer now would declare besides.
 func (v *verifier) readings(ctx context.Context) error {
 	i := v.i
-	damaged, end := i.found.damage > uint64(i.torn), i.b.tail
+	b := i.b
+	if len(b.segs) == 0 {
+		return nil
+	}
+	end, newest := b.tail, i.segmentOf(b.tail)
+	if cursor := b.freed; !v.gap && i.torn == 0 && cursor >= b.segs[0].base {
+		b.freed = max(cursor, b.active().head) // a reader would find nothing before
+		defer func() { b.freed = max(cursor, b.segs[0].base) }()
+	}
 	return i.opened(func(from Position) error {
 		return i.follow(ctx, func(s *Shown) error {
-			opening := s.at >= from
-			s.at = min(s.at, end)
+			if !s.IsLoss() {
+				return nil
+			}
+			opening, segment := s.at >= from, i.segmentOf(s.at)
+			if opening {
+				s.at, segment = end, newest
+			}
 			switch {
 			case s.derived:
-				return v.lost(FindingLost, s, "are damaged or gone; the agent will declare them lost as ")
-			case !opening || !s.IsLoss():
+				return v.lost(FindingLost, segment, s, "are damaged or gone; the agent will declare them lost as ")
+			case !opening:
 				return nil
-			case damaged && s.Epoch == i.b.id.epoch:
-				return v.lost(FindingLost, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
+			case v.rotten && s.Epoch == b.id.epoch:
+				return v.lost(FindingLost, segment, s, "may have been taken, and are damaged; an agent that opens the buffer will declare them lost as ")
 			}
-			return v.lost(FindingNote, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
+			return v.lost(FindingNote, segment, s, "may have been taken; an agent that opens the buffer will declare them lost as ")
 		})
 	})
 }
 
-func (v *verifier) lost(kind string, s *Shown, what string) error {
+func (v *verifier) lost(kind, segment string, s *Shown, what string) error {
 	seqs := s.Lost.Seqs
 	which := fmt.Sprintf("readings %d to %d", seqs.First, seqs.Last)
 	if seqs.First == seqs.Last {
@@ -226,7 +312,7 @@ func (v *verifier) lost(kind string, s *Shown, what string) error {
 		what = strings.NewReplacer("are damaged", "is damaged", "and are", "and is", "declare them", "declare it").Replace(what)
 	}
 	return v.find(Finding{
-		Kind: kind, Segment: v.i.segmentOf(s.at), Position: s.at,
+		Kind: kind, Segment: segment, Position: s.at,
 		Sensor: s.ID, Epoch: s.Epoch, Seqs: seqs, Reason: s.Lost.Reason,
 		What: s.ID + ": " + which + " " + what + s.Lost.Reason,
 	})

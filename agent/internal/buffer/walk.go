@@ -28,7 +28,7 @@ const (
 // A visitor is shown all that is on the medium, in order. What a method returns ends
 // the walk.
 type visitor struct {
-	segment func(*segment)
+	segment func(*segment) error
 	record  func(*record) error
 	damage  func(Damage) error
 }
@@ -69,7 +69,9 @@ type walker struct {
 
 func (w *walker) walk() error {
 	if w.v.segment != nil {
-		w.v.segment(w.seg)
+		if err := w.v.segment(w.seg); err != nil {
+			return err
+		}
 	}
 	w.pos = w.seg.base + headerSize
 	if _, whole := w.i.headers[w.seg.base]; !whole {
