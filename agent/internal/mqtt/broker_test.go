@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -63,13 +64,33 @@ func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broke
 	must(t, b.AddListener(b.listener))
 	must(t, b.Serve())
 	must(t, b.Subscribe("#", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { b.messages <- pk }))
-	t.Cleanup(func() {
-		closed := make(chan error, 1)
-		go func() { closed <- b.Close() }()
-		must(t, wait(t, closed, "the broker's end"))
-	})
+	t.Cleanup(func() { b.end(t) })
 	return b
 }
+
+// end closes the broker. It waits for its clients, and does not see one that
+// comes while it closes: those are stopped here until there are none.
+func (b *broker) end(t *testing.T) {
+	closed := make(chan error, 1)
+	go func() { closed <- b.Close() }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); ; {
+		select {
+		case err := <-closed:
+			must(t, err)
+			return
+		case <-tick.C:
+			for _, c := range b.Clients.GetAll() {
+				c.Stop(errEnd)
+			}
+		case <-deadline:
+			t.Fatal("waited in vain for the broker's end")
+		}
+	}
+}
+
+var errEnd = errors.New("the test is at its end")
 
 func (b *broker) addr() string { return b.listener.Address() }
 
