@@ -30,6 +30,34 @@ func (b *Buffer) adopt(from *Buffer) error {
 // expect defines the sensors of from and marks, on the medium, up to which number
 // their readings may come: so that what a crash takes of them is declared.
 func (b *Buffer) expect(from *Buffer) error {
+	durable, base, err := b.markExpected(from)
+	if errors.Is(err, errNoRoom) {
+		if err := b.rotateUnlocked(base); err != nil {
+			return err
+		}
+		durable, _, err = b.markExpected(from)
+	}
+	if err != nil || durable {
+		return err
+	}
+	return b.Commit()
+}
+
+// expectInPlace does so if the active segment takes it: a disk that is full may,
+// as that is preallocated.
+func (b *Buffer) expectInPlace(from *Buffer) error {
+	durable, _, err := b.markExpected(from)
+	if err != nil || durable {
+		return err
+	}
+	b.slow.Lock()
+	defer b.slow.Unlock()
+	return b.commit(nil, false)
+}
+
+// markExpected writes the definitions and marks that are missing for from. It
+// returns whether all of them are on the medium, and the active segment.
+func (b *Buffer) markExpected(from *Buffer) (durable bool, base Position, err error) {
 	type expected struct {
 		label
 		floor, next uint64
@@ -44,35 +72,39 @@ func (b *Buffer) expect(from *Buffer) error {
 	from.mu.Unlock()
 
 	b.mu.Lock()
-	base, durable, room := b.active().base, true, true
+	defer b.mu.Unlock()
+	durable, base = true, b.active().base
 	for _, e := range all {
 		s, err := b.foreignSensor(e.label, e.floor)
-		if err == nil && s.mark < e.next {
-			durable = false
-			s.marked = min(e.next+b.o.ReserveAhead, telemetry.MaxSeq+1)
-			err = b.writeExpected(s)
+		if err != nil {
+			return false, base, err
 		}
-		if errors.Is(err, errNoRoom) {
-			room = false // for it here; the next segment's head has it
-		} else if err != nil {
-			b.mu.Unlock()
-			return err
+		// As many as since the last time may come before the next.
+		ahead := max(b.o.ReserveAhead, 2*(e.next-min(s.committed, e.next)))
+		if s.mark >= e.next+ahead/2 {
+			continue
 		}
-	}
-	b.mu.Unlock()
-	if durable {
-		return nil
-	}
-	if !room {
-		if err := b.rotateUnlocked(base); err != nil {
-			return err
+		durable = false
+		if err := b.moveExpected(s, min(e.next+ahead, telemetry.MaxSeq+1)); err != nil {
+			return false, base, err
 		}
+		s.committed = e.next
 	}
-	return b.Commit()
+	return durable, base, nil
 }
 
-// writeExpected writes the mark of s. mu is held.
-func (b *Buffer) writeExpected(s *sensor) error {
+// moveExpected writes a mark of a sensor of another buffer. mu is held.
+func (b *Buffer) moveExpected(s *sensor, mark uint64) error {
+	before := s.marked
+	s.marked = max(before, mark)
+	err := b.writeMarked(s)
+	if err != nil {
+		s.marked = before
+	}
+	return err
+}
+
+func (b *Buffer) writeMarked(s *sensor) error {
 	if !s.known {
 		return b.define(s)
 	}

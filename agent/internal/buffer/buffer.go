@@ -190,7 +190,7 @@ type sensor struct {
 	marked     uint64   // the greatest mark written
 	syncing    uint64   // marked, at the start of the commit under way
 	markReason reason   // of the last mark written
-	committed  uint64   // next, at the last commit
+	committed  uint64   // next, at the last commit; of another buffer's sensor, when it was marked last
 
 	pending []loss // refused readings that no record declares yet
 	dropped dropped

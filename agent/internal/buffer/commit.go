@@ -118,7 +118,10 @@ func (b *Buffer) commit(forced *sensor, closing bool) error {
 	base := b.active().base
 	err = errors.Join(err, b.suspect)
 	for _, s := range b.order {
-		s.syncing, s.committed = s.marked, s.next
+		s.syncing = s.marked
+		if s.own() {
+			s.committed = s.next
+		}
 	}
 	b.mu.Unlock()
 

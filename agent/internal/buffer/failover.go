@@ -16,7 +16,8 @@ import (
 // is full, failing or read-only, readings go there and are delivered from there,
 // and when the disk works again it takes over what is left of them. So sampling
 // goes on, and Open succeeds, whatever the disk does. Readings in memory have an
-// epoch of their own. They do not survive the process.
+// epoch of their own. They do not survive the process; if the disk takes as much
+// as a mark, which a full one does, they are declared lost then.
 //
 // Its methods may be called concurrently.
 type Failover struct {
@@ -157,6 +158,10 @@ func (f *Failover) commit() error {
 	var err error
 	if failed {
 		err = f.comeBack()
+		if err != nil && f.disk != nil {
+			// So that they are declared if the process ends: a full disk takes that.
+			_ = f.disk.expectInPlace(memory)
+		}
 	} else {
 		err = disk.Commit()
 	}
@@ -266,9 +271,13 @@ func (f *Failover) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	if f.failure != nil && f.memory != nil {
-		if n := f.memory.Stats().Frames; n > 0 {
+	if f.failure != nil {
+		n := f.memory.Stats().Frames
+		switch {
+		case n > 0:
 			err = errors.Join(err, fmt.Errorf("buffer: %d readings in memory are lost", n))
+		case f.disk != nil: // marks may stand for readings that were delivered
+			err = errors.Join(err, f.disk.received(f.memory.Epoch()))
 		}
 	}
 	for _, b := range []*Buffer{f.disk, f.memory} {
