@@ -196,3 +196,33 @@ func TestStoppedWhileTheDiskIsFull(t *testing.T) {
 		t.Errorf("declared %v, read %v, want nothing", w.declared, w.read)
 	}
 }
+
+// TestSyncFailsWhileTakingOver has one sync fail, each in turn, while the disk takes
+// over from memory. Nothing is lost by that, so nothing is declared, not even when
+// the buffer is opened anew.
+func TestSyncFailsWhileTakingOver(t *testing.T) {
+	o := Options{SegmentSize: MinSegmentSize, MaxSize: 64 << 20, ReserveAhead: 4}
+	for at := 1; ; at++ {
+		w := failed(t, o, 30)
+		syncs := 0
+		w.disk.fault = func(op, _ string) error {
+			if op == "sync" {
+				if syncs++; syncs == at {
+					return syscall.EIO
+				}
+			}
+			return nil
+		}
+		err := w.f.Commit()
+		w.heal()
+		if err := errors.Join(w.check(), w.f.Close(), w.open(), w.check()); err != nil {
+			t.Fatalf("sync %d: %v", at, err)
+		}
+		if len(w.declared) > 0 {
+			t.Errorf("sync %d: declared %v, and nothing is lost", at, w.declared)
+		}
+		if err == nil && syncs < at {
+			break // all of them were tried
+		}
+	}
+}

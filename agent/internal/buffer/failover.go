@@ -158,9 +158,8 @@ func (f *Failover) commit() error {
 	var err error
 	if failed {
 		err = f.comeBack()
-		if err != nil && f.disk != nil {
-			// So that they are declared if the process ends: a full disk takes that.
-			_ = f.disk.expectInPlace(memory)
+		if err != nil {
+			f.markMemory()
 		}
 	} else {
 		err = disk.Commit()
@@ -169,6 +168,17 @@ func (f *Failover) commit() error {
 		return err
 	}
 	return errors.Join(err, f.failOver(err))
+}
+
+// markMemory has the disk expect what is in memory, if it takes that, as a full one
+// does: so it is declared lost if the process ends.
+func (f *Failover) markMemory() {
+	f.mu.RLock()
+	disk, memory := f.disk, f.memory
+	f.mu.RUnlock()
+	if disk != nil && memory != nil {
+		_ = disk.expectInPlace(memory) // one that fails is tried again anyway
+	}
 }
 
 // comeBack makes the disk take over from memory.
