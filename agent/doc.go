@@ -8,5 +8,6 @@
 // buffer in internal/buffer, the uplink in internal/uplink and the broker in
 // internal/mqtt. Nothing that happens to a sensor, the disk or the network ends
 // [Agent.Run]; what can be wrong from the start (settings, a buffer in use by
-// another process, a metrics address in use) ends it at once.
+// another process or of a newer version, a metrics address in use) ends it at
+// once.
 package agent

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -106,17 +105,14 @@ func (a *Agent) newSensor(c *config.Sensor) (*sensor, error) {
 	return &sensor{config: *c, sampler: sampler}, err
 }
 
-// earliest is the time before which ingest refuses a reading, as no clock can be
-// right that says so.
-var earliest = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
-
 // append puts a reading into the buffer: with its time if that is known, else to
-// wait for it there, or with what the clock says if that is what is wanted.
+// wait for it there, or with what the clock says if that is what is wanted and
+// ingest would take it.
 func (a *Agent) append(f *telemetry.Frame, at clock.Instant) error {
 	b := a.buffer.Load()
 	switch {
 	case at.Known:
-	case a.opts.Config.Clock.Unsynced == config.UnsyncedSend && !at.Time.Before(earliest):
+	case a.opts.Config.Clock.Unsynced == config.UnsyncedSend && f.Timestamp >= telemetry.MinTimestamp:
 		f.Clock = telemetry.ClockUnsynced
 	default:
 		return b.AppendWaiting(f, at.Boot)

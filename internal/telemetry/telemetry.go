@@ -89,6 +89,10 @@ func (r SeqRange) Len() uint64 { return r.Last - r.First + 1 }
 // every JSON reader keeps exact.
 const MaxSeq = 1<<53 - 1
 
+// MinTimestamp is 2000-01-01 UTC in Unix milliseconds: a clock that says less was
+// never set, and ingest refuses what it says.
+const MinTimestamp = 946_684_800_000
+
 // Loss declares that the readings of a sequence range will not come. It is an
 // upper bound: a frame of that range that arrives all the same wins.
 type Loss struct {

@@ -32,9 +32,6 @@ const (
 // refusedPrefix begins the reason of a loss that the bridge declares.
 const refusedPrefix = "refused_"
 
-// year2000 is 2000-01-01 UTC: a clock that says less was never set.
-const year2000 = 946_684_800_000
-
 // maxLetters bounds the dead letters of one message. Each is many times the size
 // of the smallest refused frame: without a bound a payload of 256 KiB that
 // consists of commas makes 130,000.
@@ -161,7 +158,7 @@ func (in *intake) check(f *telemetry.Frame, err error) (reason, detail string) {
 		return reasonForeignID, fmt.Sprintf("id %q is not of device %q", f.ID, in.device)
 	case f.IsLoss():
 		return "", ""
-	case f.Timestamp < year2000:
+	case f.Timestamp < telemetry.MinTimestamp:
 		return reasonBefore2000, fmt.Sprintf("timestamp %d", f.Timestamp)
 	case f.Timestamp > in.now+in.options.MaxFuture.Milliseconds():
 		ahead := time.Duration(min(f.Timestamp-in.now, int64(24*time.Hour/time.Millisecond)*366)) * time.Millisecond
