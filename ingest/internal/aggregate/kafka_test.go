@@ -13,6 +13,7 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/ingest/internal/window/windowtest"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -94,7 +95,7 @@ func TestOnKafka(t *testing.T) {
 	}
 	settled := func(what string) {
 		t.Helper()
-		wantSensors, wantPlaces := naive(frames)
+		wantSensors, wantPlaces := windowtest.Windows(frames, size)
 		deadline := time.After(60 * time.Second)
 		for {
 			store.mu.Lock()
@@ -132,8 +133,8 @@ func TestOnKafka(t *testing.T) {
 		partitions[place][r.Partition] = true
 	}
 	for id, data := range store.sensors {
-		if last[id] != string(data) {
-			t.Errorf("%s: -stored +last on Kafka:\n%s", id, cmp.Diff(string(data), last[id]))
+		if want := windowtest.Record(data); last[id] != want {
+			t.Errorf("%s: -stored +last on Kafka:\n%s", id, cmp.Diff(want, last[id]))
 		}
 	}
 	for place, in := range partitions {

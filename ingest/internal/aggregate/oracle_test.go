@@ -14,6 +14,7 @@ import (
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/ingest/internal/window/windowtest"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -96,45 +97,6 @@ func message(offset int, f *telemetry.Frame) kafka.Message {
 	}}
 }
 
-// naive computes the documents of all windows from the set of distinct frames.
-func naive(frames []telemetry.Frame) (sensors, places map[string]any) {
-	sensors, places = map[string]any{}, map[string]any{}
-	windows := map[string]*window.Window{}
-	losses := map[string][]window.Declared{}
-	for _, f := range frames {
-		if f.IsLoss() {
-			losses[f.ID] = append(losses[f.ID], window.Declared{Sensor: f.ID, Epoch: f.Epoch, Loss: f.Lost})
-			continue
-		}
-		i := window.IntervalOf(f.Timestamp, size)
-		if windows[i.ID(f.ID)] == nil {
-			windows[i.ID(f.ID)] = window.New(f.ID, i)
-		}
-		if _, err := windows[i.ID(f.ID)].Count(&f); err != nil {
-			panic(err)
-		}
-	}
-	folds := map[string]*window.Place{}
-	for id, w := range windows {
-		missing, lost := window.Explain(w.Gaps(), losses[w.Sensor])
-		d, parts := w.Document(1, missing, lost)
-		sensors[id] = plain(mustJSON(d))
-		for _, p := range parts {
-			id := p.Interval().ID(p.Place)
-			if folds[id] == nil {
-				folds[id] = window.NewPlace(p.Place, p.Interval())
-			}
-			if _, err := folds[id].Apply(&p); err != nil {
-				panic(err)
-			}
-		}
-	}
-	for id, p := range folds {
-		places[id] = plain(mustJSON(p.Document(1)))
-	}
-	return sensors, places
-}
-
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -143,22 +105,20 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-// plain returns a document without its revisions.
-func plain(data []byte) any {
-	document := decode[map[string]any](data)
-	delete(document, "revision")
-	if sensors, ok := document["sensors"].([]any); ok {
-		for _, s := range sensors {
-			delete(s.(map[string]any), "revision")
-		}
+// plainAll returns what is stored without the revisions.
+func plainAll(stored map[string][]byte) map[string]string {
+	all := map[string]string{}
+	for id, data := range stored {
+		all[id] = windowtest.Plain(data)
 	}
-	return document
+	return all
 }
 
-func plainAll(stored map[string][]byte) map[string]any {
-	all := map[string]any{}
+// records returns what is to be published of what is stored.
+func records(stored map[string][]byte) map[string]string {
+	all := map[string]string{}
 	for id, data := range stored {
-		all[id] = plain(data)
+		all[id] = windowtest.Record(data)
 	}
 	return all
 }
@@ -251,17 +211,17 @@ func checkOracle(t *rapid.T) {
 		}
 		live(parts, func(a *Aggregate) func(context.Context, Source) error { return a.Places }, crashAt)
 	}
-	wantSensors, wantPlaces := naive(frames)
+	wantSensors, wantPlaces := windowtest.Windows(frames, size)
 	if diff := cmp.Diff(wantSensors, plainAll(store.sensors)); diff != "" {
 		t.Fatalf("sensors: -naive +stored:\n%s", diff)
 	}
 	if diff := cmp.Diff(wantPlaces, plainAll(store.places)); diff != "" {
 		t.Fatalf("places: -naive +stored:\n%s", diff)
 	}
-	if diff := cmp.Diff(store.sensors, kafkaTwin.last(SensorsTopic)); diff != "" {
+	if diff := cmp.Diff(records(store.sensors), kafkaTwin.last(SensorsTopic)); diff != "" {
 		t.Fatalf("sensors: -stored +last on Kafka:\n%s", diff)
 	}
-	if diff := cmp.Diff(store.places, kafkaTwin.last(PlacesTopic)); diff != "" {
+	if diff := cmp.Diff(records(store.places), kafkaTwin.last(PlacesTopic)); diff != "" {
 		t.Fatalf("places: -stored +last on Kafka:\n%s", diff)
 	}
 }

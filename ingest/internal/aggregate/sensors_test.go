@@ -117,7 +117,7 @@ func TestSensorWindows(t *testing.T) {
 			if diff := cmp.Diff(c.want, numbers(store.sensors)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if diff := cmp.Diff(store.sensors, producer.last(SensorsTopic)); diff != "" {
+			if diff := cmp.Diff(records(store.sensors), producer.last(SensorsTopic)); diff != "" {
 				t.Errorf("-stored +on Kafka:\n%s", diff)
 			}
 		})
@@ -238,7 +238,7 @@ func TestZombie(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"a" + window0: "count 3 missing 0 lost 0 revision 2 complete"}, numbers(store.sensors)); diff != "" {
 		t.Errorf("-want +stored:\n%s", diff)
 	}
-	if diff := cmp.Diff(store.sensors, producer.last(SensorsTopic)); diff != "" {
+	if diff := cmp.Diff(records(store.sensors), producer.last(SensorsTopic)); diff != "" {
 		t.Errorf("the zombie's record hides the later revision: -stored +on Kafka:\n%s", diff)
 	}
 	if n := len(producer.records[SensorsTopic]); n != 3 {

@@ -14,8 +14,8 @@ import (
 
 var errAway = errors.New("away")
 
-// twin is a Store in memory. It keeps documents as JSON, which is how Kafka
-// gets them and, by the same fields, MongoDB.
+// twin is a Store in memory. It keeps documents as JSON, with the fields that
+// MongoDB gets.
 type twin struct {
 	mu      sync.Mutex
 	sensors map[string][]byte
@@ -74,22 +74,21 @@ func (s *twin) Places(_ context.Context, ids []string) (states []window.PlaceSta
 	return states, err
 }
 
-func put(stored map[string][]byte, documents []*window.Document) []error {
+// stored returns a document as the store keeps it.
+func stored(d *window.Document) *window.Document { return &window.Document{Fields: d.Stored()} }
+
+func put(into map[string][]byte, documents []*window.Document) []error {
 	answers := make([]error, len(documents))
 	for i, d := range documents {
 		revision := int64(0)
-		if data, ok := stored[d.ID]; ok {
+		if data, ok := into[d.ID]; ok {
 			revision = decode[window.PlaceState](data).Revision
 		}
 		if revision >= d.Revision {
 			answers[i] = window.ErrConflict
 			continue
 		}
-		data, err := json.Marshal(d)
-		if err != nil {
-			panic(err)
-		}
-		stored[d.ID] = data
+		into[d.ID] = mustJSON(stored(d))
 	}
 	return answers
 }
@@ -131,9 +130,9 @@ func (s *twin) SensorsSpanning(_ context.Context, losses []window.Declared) (sta
 	err = s.do("SensorsSpanning", func() {
 		for _, data := range s.sensors {
 			state := decode[window.State](data)
-			for _, c := range state.Coverage {
-				if c.Epoch != nil && slices.ContainsFunc(losses, func(l window.Declared) bool {
-					return l.Sensor == state.Sensor && l.Epoch == uint64(*c.Epoch) && uint64(c.First) < l.Seqs.Last && l.Seqs.First < uint64(c.Last)
+			for _, e := range state.Epochs {
+				if slices.ContainsFunc(losses, func(l window.Declared) bool {
+					return l.Sensor == state.Sensor && l.Epoch == uint64(e.Epoch) && uint64(e.First) < l.Seqs.Last && l.Seqs.First < uint64(e.Last)
 				}) {
 					states = append(states, state)
 					break
@@ -188,12 +187,12 @@ func (t *topics) Produce(_ context.Context, b *kafka.Batch) error {
 }
 
 // last returns the last record of each key.
-func (t *topics) last(topic string) map[string][]byte {
+func (t *topics) last(topic string) map[string]string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last := map[string][]byte{}
+	last := map[string]string{}
 	for _, r := range t.records[topic] {
-		last[string(r.Key)] = r.Value
+		last[string(r.Key)] = string(r.Value)
 	}
 	return last
 }

@@ -100,7 +100,7 @@ func (c *Client) EnsureIndexes(ctx context.Context) error {
 		{sensors, []bson.D{
 			{{Key: "sensor_id", Value: 1}, {Key: "start_agg", Value: 1}},
 			{{Key: "parts.place_id", Value: 1}, {Key: "start_agg_tm", Value: 1}},
-			{{Key: "sensor_id", Value: 1}, {Key: "coverage.epoch", Value: 1}, {Key: "coverage.last", Value: 1}},
+			{{Key: "sensor_id", Value: 1}, {Key: "epochs.epoch", Value: 1}, {Key: "epochs.last", Value: 1}},
 		}},
 		{places, []bson.D{{{Key: "place_id", Value: 1}, {Key: "start_agg", Value: 1}}}},
 	} {

@@ -45,9 +45,10 @@ func (c *Client) putWindows(ctx context.Context, collection string, documents []
 	writes, index := make([]write, 0, len(documents)), make([]int, 0, len(documents))
 	for _, i := range order {
 		d := documents[i]
-		document := make(bson.D, 0, len(d.Fields)+1)
+		fields := d.Stored()
+		document := make(bson.D, 0, len(fields)+1)
 		document = append(document, bson.E{Key: "_id", Value: d.ID})
-		for _, f := range d.Fields {
+		for _, f := range fields {
 			document = append(document, bson.E{Key: f.Name, Value: f.Value})
 		}
 		below := d.Revision
@@ -156,9 +157,9 @@ func (c *Client) SensorsSpanning(ctx context.Context, declared []window.Declared
 		// epochs this finds too many.
 		alternatives = append(alternatives, bson.D{
 			{Key: "sensor_id", Value: d.Sensor},
-			{Key: "coverage.epoch", Value: int64(d.Epoch)},
-			{Key: "coverage.first", Value: bson.D{{Key: "$lt", Value: int64(d.Seqs.Last)}}},
-			{Key: "coverage.last", Value: bson.D{{Key: "$gt", Value: int64(d.Seqs.First)}}},
+			{Key: "epochs.epoch", Value: int64(d.Epoch)},
+			{Key: "epochs.first", Value: bson.D{{Key: "$lt", Value: int64(d.Seqs.Last)}}},
+			{Key: "epochs.last", Value: bson.D{{Key: "$gt", Value: int64(d.Seqs.First)}}},
 		})
 	}
 	found, err := anyOf[window.State](ctx, c, sensors, alternatives)
@@ -172,8 +173,8 @@ func (c *Client) SensorsSpanning(ctx context.Context, declared []window.Declared
 
 // spans reports whether a window has frames on both sides of some of the loss.
 func spans(s *window.State, d window.Declared) bool {
-	return s.Sensor == d.Sensor && slices.ContainsFunc(s.Coverage, func(c window.CoverageState) bool {
-		return c.Epoch != nil && uint64(*c.Epoch) == d.Epoch && uint64(c.First) < d.Seqs.Last && d.Seqs.First < uint64(c.Last)
+	return s.Sensor == d.Sensor && slices.ContainsFunc(s.Epochs, func(e window.EpochState) bool {
+		return uint64(e.Epoch) == d.Epoch && uint64(e.First) < d.Seqs.Last && d.Seqs.First < uint64(e.Last)
 	})
 }
 

@@ -3,18 +3,20 @@ package window
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// Document is a window as it is stored and published. The fields' names and
-// order are the same in MongoDB and in JSON; README.md of package mongo
-// describes each.
+// Document is a window as it is stored in MongoDB and, without its State,
+// published on Kafka. The fields' names and order are the same in both;
+// README.md of package mongo describes each.
 type Document struct {
 	ID       string // MongoDB's _id and the record's key
 	Revision int64
-	Fields   []Field
+	Fields   []Field // what is of use to others
+	State    []Field // what a window is restored from, which only the store keeps
 }
 
 // Field is one field of a document. Value is a string, int64, float64,
@@ -24,7 +26,10 @@ type Field struct {
 	Value any
 }
 
-// MarshalJSON encodes the fields in their order. Times become RFC 3339 in UTC.
+// Stored returns all fields, as the store keeps them.
+func (d *Document) Stored() []Field { return slices.Concat(d.Fields, d.State) }
+
+// MarshalJSON encodes Fields in their order. Times become RFC 3339 in UTC.
 func (d *Document) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -79,9 +84,9 @@ func (w *Window) Document(revision int64, missing, lost []Gap) (*Document, []Par
 	s := w.state(revision, missing, lost)
 	d.add("missing_ranges", s.Missing)
 	d.add("lost_ranges", s.Lost)
+	d.add("epochs", s.Epochs)
 	d.add("revision", revision)
-	d.add("coverage", s.Coverage)
-	d.add("parts", s.Parts)
+	d.State = []Field{{"coverage", s.Coverage}, {"parts", s.Parts}}
 	return d, s.PlaceParts()
 }
 

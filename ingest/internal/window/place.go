@@ -179,6 +179,6 @@ func (p *Place) Document(revision int64) *Document {
 	}
 	d.add("lost", lost)
 	d.add("revision", revision)
-	d.add("sensors", p.revisions())
+	d.State = []Field{{"sensors", p.revisions()}}
 	return d
 }

@@ -18,6 +18,7 @@ type State struct {
 	Revision int64           `bson:"revision" json:"revision"`
 	Missing  []GapState      `bson:"missing_ranges" json:"missing_ranges"`
 	Lost     []GapState      `bson:"lost_ranges" json:"lost_ranges"`
+	Epochs   []EpochState    `bson:"epochs" json:"epochs"`
 	Coverage []CoverageState `bson:"coverage" json:"coverage"`
 	Parts    []PartState     `bson:"parts" json:"parts"`
 }
@@ -25,12 +26,18 @@ type State struct {
 // ID returns the window's name.
 func (s *State) ID() string { return Interval{s.Start, s.End}.ID(s.Sensor) }
 
+// EpochState is the least and the greatest sequence number of an epoch that the
+// window covers.
+type EpochState struct {
+	Epoch int64 `bson:"epoch" json:"epoch"`
+	First int64 `bson:"first" json:"first"`
+	Last  int64 `bson:"last" json:"last"`
+}
+
 // CoverageState is the frames of one epoch, or, without an epoch, the
 // timestamps of the frames that have no sequence number.
 type CoverageState struct {
 	Epoch      *int64     `bson:"epoch,omitempty" json:"epoch,omitempty"`
-	First      int64      `bson:"first" json:"first"` // least sequence number or timestamp
-	Last       int64      `bson:"last" json:"last"`   // greatest
 	Seqs       []SeqState `bson:"seq,omitempty" json:"seq,omitempty"`
 	Timestamps []int64    `bson:"timestamps,omitempty" json:"timestamps,omitempty"`
 }
@@ -85,7 +92,7 @@ func (p *PartState) measures() [telemetry.Measures]**MomentsState {
 func (w *Window) state(revision int64, missing, lost []Gap) State {
 	s := State{
 		Sensor: w.Sensor, Start: w.Start, End: w.End, Revision: revision,
-		Missing: gapStates(missing), Lost: gapStates(lost), Coverage: w.coverage.state(),
+		Missing: gapStates(missing), Lost: gapStates(lost), Epochs: w.coverage.bounds(), Coverage: w.coverage.state(),
 		Parts: make([]PartState, 0, len(w.parts)),
 	}
 	for i := range w.parts {
@@ -176,16 +183,24 @@ func (c *Coverage) state() []CoverageState {
 	states := make([]CoverageState, 0, len(c.epochs)+1)
 	for _, e := range c.epochs {
 		epoch := int64(e.epoch)
-		s := CoverageState{Epoch: &epoch, First: int64(e.ranges[0].First), Last: int64(e.ranges[len(e.ranges)-1].Last)}
+		s := CoverageState{Epoch: &epoch}
 		for _, r := range e.ranges {
 			s.Seqs = append(s.Seqs, SeqState{int64(r.First), int64(r.Last)})
 		}
 		states = append(states, s)
 	}
-	if n := len(c.times); n > 0 {
-		states = append(states, CoverageState{First: c.times[0], Last: c.times[n-1], Timestamps: c.times})
+	if len(c.times) > 0 {
+		states = append(states, CoverageState{Timestamps: c.times})
 	}
 	return states
+}
+
+func (c *Coverage) bounds() []EpochState {
+	bounds := make([]EpochState, 0, len(c.epochs))
+	for _, e := range c.epochs {
+		bounds = append(bounds, EpochState{int64(e.epoch), int64(e.ranges[0].First), int64(e.ranges[len(e.ranges)-1].Last)})
+	}
+	return bounds
 }
 
 func restoreGaps(states []GapState) ([]Gap, error) {

@@ -174,7 +174,8 @@ func TestExplain(t *testing.T) {
 
 const goldenState = `{"sensor_id":"s","start_agg_tm":0,"end_agg_tm":10000,"revision":2,` +
 	`"missing_ranges":[{"epoch":1,"first":3,"last":3}],"lost_ranges":[{"epoch":1,"first":4,"last":4,"reason":"buffer_full"}],` +
-	`"coverage":[{"epoch":1,"first":2,"last":5,"seq":[{"first":2,"last":2},{"first":5,"last":5}]},{"first":7000,"last":7000,"timestamps":[7000]}],` +
+	`"epochs":[{"epoch":1,"first":2,"last":5}],` +
+	`"coverage":[{"epoch":1,"seq":[{"first":2,"last":2},{"first":5,"last":5}]},{"timestamps":[7000]}],` +
 	`"parts":[{"place_id":"p","sensor_name":"n","count_measures":3,"first_tm":2000,"last_tm":7000,` +
 	`"temperature":{"count":2,"sum":"-3","squares":"5","min":-2,"max":-1}}]}`
 
