@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
+	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/ingest/internal/window/windowtest"
@@ -123,105 +124,61 @@ func records(stored map[string][]byte) map[string]string {
 	return all
 }
 
-const never = 1 << 30
-
-// faults makes operations fail, some after having been done, and ends a life
-// at one of them: from then on all of them fail.
-type faults struct {
-	t       *rapid.T
-	crashAt int // operation at which the life ends
-	n       int
-	often   int // one operation in so many fails and is tried again
-	end     context.CancelFunc
-}
-
-func (f *faults) fault() (done bool, err error) {
-	f.n++
-	if f.n >= f.crashAt {
-		f.end()
-		// The one at which it ends may have been done.
-		return f.n == f.crashAt && rapid.Bool().Draw(f.t, "done before the crash"), errAway
-	}
-	if rapid.IntRange(0, f.often).Draw(f.t, "fails") == 0 {
-		return rapid.Bool().Draw(f.t, "done"), errAway
-	}
-	return true, nil
-}
-
-// TestWindowsEqualTheNaiveBatch is the oracle property: whatever the order,
-// the duplicates, and wherever the processes crash, the windows stored, and the
-// last record of each key on Kafka, are those of the set of distinct frames.
+// TestWindowsEqualTheNaiveBatch is the oracle property: whatever the order, the
+// duplicates, the faults, and wherever owners are killed, replaced or go on for a
+// while as zombies, the windows stored, and the last record of each key on
+// Kafka, are those of the set of distinct frames.
 func TestWindowsEqualTheNaiveBatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// Hidden behind testing.TB, the test's deadline, which has no meaning
-		// in a bubble, is not asked for.
-		rapid.Check(struct{ testing.TB }{t}, checkOracle)
+	rapid.Check(t, func(r *rapid.T) { bubble(t, func() { checkOracle(r) }) })
+}
+
+// FuzzWindowsEqualTheNaiveBatch looks for the same with the fuzzer's guidance.
+func FuzzWindowsEqualTheNaiveBatch(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rapid.MakeFuzz(func(r *rapid.T) { bubble(t, func() { checkOracle(r) }) })(t, data)
 	})
 }
 
+// bubble runs f in a bubble of synctest, and panics as f does: so rapid's
+// checks fail.
+func bubble(t *testing.T, f func()) {
+	var failure any
+	synctest.Test(t, func(*testing.T) {
+		defer func() { failure = recover() }()
+		f()
+	})
+	if failure != nil {
+		panic(failure)
+	}
+}
+
 func checkOracle(t *rapid.T) {
-	store, kafkaTwin := newTwin(), newTopics()
-	c := &clock{now: time.UnixMilli(epoch + 3_600_000)}
-	maxOpen := rapid.IntRange(1, 8).Draw(t, "max open")
+	w := newWorld(t)
+	defer w.end()
 	frames := make([]telemetry.Frame, rapid.IntRange(1, 80).Draw(t, "frames"))
-	source := &partition{batch: rapid.IntRange(1, 20).Draw(t, "batch")}
 	for i := range frames {
 		if rapid.IntRange(0, 9).Draw(t, "is loss") == 0 {
 			frames[i] = loss(t)
 		} else {
 			frames[i] = reading(t)
 		}
-		source.messages = append(source.messages, message(i, &frames[i]))
 	}
-	parts := &partition{batch: source.batch}
-	live := func(p *partition, work func(*Aggregate) func(context.Context, Source) error, crashAt int) {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		f := &faults{t: t, crashAt: crashAt, often: rapid.IntRange(3, 30).Draw(t, "often"), end: cancel}
-		store.fault = func(string) (bool, error) { return f.fault() }
-		kafkaTwin.fault = f.fault
-		p.fault = func() error {
-			_, err := f.fault()
-			if err != nil && crashAt != never {
-				cancel() // as the group's heartbeat does
-				return fmt.Errorf("%w: %w", kafka.ErrNotOwner, err)
-			}
-			return nil // it has been tried again
-		}
-		if err := run(ctx, c, p, work(newAggregate(t, store, kafkaTwin, c, maxOpen))); err != nil {
-			t.Fatal(err)
-		}
-		store.fault, kafkaTwin.fault = nil, nil
-	}
-	lives := rapid.IntRange(0, 5).Draw(t, "crashes")
-	for life := range lives + 1 {
-		crashAt := never
-		if life < lives {
-			crashAt = rapid.IntRange(1, 25).Draw(t, "crash at")
-		}
-		source = source.reassigned()
-		live(source, func(a *Aggregate) func(context.Context, Source) error { return a.Sensors }, crashAt)
-		parts = parts.reassigned()
-		parts.messages = nil
-		for i, r := range kafkaTwin.records[PartsTopic] {
-			parts.messages = append(parts.messages, kafka.Message{Offset: int64(i), Record: r})
-		}
-		if life < lives {
-			crashAt = rapid.IntRange(1, 25).Draw(t, "crash of places at")
-		}
-		live(parts, func(a *Aggregate) func(context.Context, Source) error { return a.Places }, crashAt)
-	}
+	w.chaos(rapid.IntRange(0, 300).Draw(t, "steps"), frames)
+	w.settle()
 	wantSensors, wantPlaces := windowtest.Windows(frames, size)
-	if diff := cmp.Diff(wantSensors, plainAll(store.sensors)); diff != "" {
+	if diff := cmp.Diff(wantSensors, plainAll(w.store.sensors)); diff != "" {
 		t.Fatalf("sensors: -naive +stored:\n%s", diff)
 	}
-	if diff := cmp.Diff(wantPlaces, plainAll(store.places)); diff != "" {
+	if diff := cmp.Diff(wantPlaces, plainAll(w.store.places)); diff != "" {
 		t.Fatalf("places: -naive +stored:\n%s", diff)
 	}
-	if diff := cmp.Diff(records(store.sensors), kafkaTwin.last(SensorsTopic)); diff != "" {
+	if diff := cmp.Diff(records(w.store.sensors), w.topics.last(SensorsTopic)); diff != "" {
 		t.Fatalf("sensors: -stored +last on Kafka:\n%s", diff)
 	}
-	if diff := cmp.Diff(records(store.places), kafkaTwin.last(PlacesTopic)); diff != "" {
+	if diff := cmp.Diff(records(w.store.places), w.topics.last(PlacesTopic)); diff != "" {
 		t.Fatalf("places: -stored +last on Kafka:\n%s", diff)
+	}
+	if n := len(w.topics.last(deadletter.Topic)); n > 0 {
+		t.Fatalf("%d dead letters", n)
 	}
 }

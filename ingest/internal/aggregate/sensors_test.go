@@ -216,7 +216,7 @@ func TestZombie(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	woken := false
-	producer.fault = func() (bool, error) {
+	producer.fault = func(string) (bool, error) {
 		if woken {
 			return true, nil
 		}

@@ -17,27 +17,31 @@ var errAway = errors.New("away")
 // twin is a Store in memory. It keeps documents as JSON, with the fields that
 // MongoDB gets.
 type twin struct {
-	mu      sync.Mutex
-	sensors map[string][]byte
-	places  map[string][]byte
-	losses  map[window.Declared]struct{}
+	*tables
 
 	// fault, if not nil, is called before each operation: what it answers, and
 	// whether it is done (nevertheless).
 	fault func(operation string) (done bool, err error)
 }
 
+type tables struct {
+	mu      sync.Mutex
+	sensors map[string][]byte
+	places  map[string][]byte
+	losses  map[window.Declared]struct{}
+}
+
 func newTwin() *twin {
-	return &twin{sensors: map[string][]byte{}, places: map[string][]byte{}, losses: map[window.Declared]struct{}{}}
+	return &twin{tables: &tables{sensors: map[string][]byte{}, places: map[string][]byte{}, losses: map[window.Declared]struct{}{}}}
 }
 
 func (s *twin) do(operation string, op func()) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	done, err := true, error(nil)
 	if s.fault != nil {
 		done, err = s.fault(operation)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if done {
 		op()
 	}
@@ -158,20 +162,24 @@ func (s *twin) SensorsAt(_ context.Context, place string, i window.Interval) (st
 
 // topics is a Producer that keeps what it is given, in order.
 type topics struct {
-	mu      sync.Mutex
-	records map[string][]kafka.Record
-	fault   func() (done bool, err error)
+	*log
+	fault func(operation string) (done bool, err error) // as twin's
 }
 
-func newTopics() *topics { return &topics{records: map[string][]kafka.Record{}} }
+type log struct {
+	mu      sync.Mutex
+	records map[string][]kafka.Record
+}
+
+func newTopics() *topics { return &topics{log: &log{records: map[string][]kafka.Record{}}} }
 
 func (t *topics) Produce(_ context.Context, b *kafka.Batch) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	done, err := true, error(nil)
 	if t.fault != nil {
-		done, err = t.fault()
+		done, err = t.fault("Produce")
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !done {
 		return err
 	}
