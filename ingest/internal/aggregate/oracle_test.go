@@ -163,7 +163,7 @@ func checkOracle(t *rapid.T) {
 			frames[i] = reading(t)
 		}
 	}
-	w.chaos(rapid.IntRange(0, 300).Draw(t, "steps"), frames)
+	w.chaos(rapid.IntRange(0, 500).Draw(t, "steps"), frames)
 	w.settle()
 	wantSensors, wantPlaces := windowtest.Windows(frames, size)
 	if diff := cmp.Diff(wantSensors, plainAll(w.store.sensors)); diff != "" {

@@ -85,6 +85,8 @@ func newWorld(t *rapid.T) *world {
 // send puts a frame into the partition of its sensor.
 func (w *world) send(f *telemetry.Frame) {
 	topic := fmt.Sprint(FramesTopic, int(f.ID[len(f.ID)-1])%(len(w.shards)-1))
+	w.topics.mu.Lock()
+	defer w.topics.mu.Unlock()
 	w.topics.records[topic] = append(w.topics.records[topic], message(0, f).Record)
 }
 
@@ -202,7 +204,7 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 	for range steps {
 		waiting := w.waiting()
 		s := w.shards[rapid.IntRange(0, len(w.shards)-1).Draw(w.t, "shard")]
-		switch rapid.IntRange(0, 29).Draw(w.t, "event") {
+		switch rapid.IntRange(0, 49).Draw(w.t, "event") {
 		case 0:
 			s.owner.stopped = rapid.Bool().Draw(w.t, "stopped")
 			w.start(s) // the owner before it does not know yet
@@ -215,9 +217,9 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 			// A zombie that has learned of it is given the time to make good
 			// what it did.
 			if !slices.ContainsFunc(w.lives, (*life).repairing) {
-				time.Sleep(time.Duration(rapid.IntRange(1, 20).Draw(w.t, "seconds")) * time.Second)
+				time.Sleep(time.Duration(rapid.IntRange(1, 40).Draw(w.t, "seconds")) * time.Second)
 			}
-		case 4, 5, 6:
+		case 4, 5, 6, 7:
 			for range min(len(frames), rapid.IntRange(1, 10).Draw(w.t, "sent")) {
 				w.send(&frames[0])
 				frames = frames[1:]
@@ -228,6 +230,11 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 				continue
 			}
 			l := waiting[rapid.IntRange(0, len(waiting)-1).Draw(w.t, "life")]
+			if l.operation == "Produce" && l.owner == l && rapid.IntRange(0, 4).Draw(w.t, "stops between store and produce") == 0 {
+				l.stopped = true
+				w.start(l.shard)
+				continue
+			}
 			v := verdict{done: true}
 			if l.operation != "Fetch" && l.operation != "Commit" && !l.repairing() && rapid.IntRange(0, 9).Draw(w.t, "fails") == 0 {
 				v = verdict{rapid.Bool().Draw(w.t, "done"), errAway}
@@ -267,12 +274,34 @@ func (w *world) enlighten() {
 	}
 }
 
-// settle ends the zombies, lets the owners do their work without faults until
-// they have been idle, and ends them.
+// settle ends the zombies before or after the owners have done all their work,
+// without faults, and then the owners.
 func (w *world) settle() {
+	if rapid.Bool().Draw(w.t, "zombies come late") {
+		for _, l := range w.lives {
+			l.stopped = l.owner != l
+		}
+		w.idle()
+	}
 	for range w.lives {
 		w.enlighten()
 	}
+	w.idle()
+	for _, l := range w.lives {
+		l.cancel()
+	}
+	for waiting := w.waiting(); len(waiting) > 0; waiting = w.waiting() {
+		w.answer(waiting[0], verdict{done: true})
+	}
+	for _, l := range w.lives {
+		if <-l.done; l.err != nil && !l.killed {
+			w.t.Fatalf("an owner of partition %d ended with %v", l.id, l.err)
+		}
+	}
+}
+
+// idle lets everything happen until nothing has for a while.
+func (w *world) idle() {
 	for quiet := 0; quiet < 20; {
 		waiting := w.waiting()
 		work := slices.IndexFunc(waiting, func(l *life) bool {
@@ -290,17 +319,6 @@ func (w *world) settle() {
 			for _, l := range waiting {
 				w.answer(l, verdict{done: true})
 			}
-		}
-	}
-	for _, l := range w.lives {
-		l.cancel()
-	}
-	for waiting := w.waiting(); len(waiting) > 0; waiting = w.waiting() {
-		w.answer(waiting[0], verdict{done: true})
-	}
-	for _, l := range w.lives {
-		if <-l.done; l.err != nil && !l.killed {
-			w.t.Fatalf("an owner of partition %d ended with %v", l.id, l.err)
 		}
 	}
 }
