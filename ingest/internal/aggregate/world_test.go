@@ -279,7 +279,7 @@ func (w *world) enlighten() {
 func (w *world) settle() {
 	if rapid.Bool().Draw(w.t, "zombies come late") {
 		for _, l := range w.lives {
-			l.stopped = l.owner != l
+			l.stopped = l.owner != l && l.ctx.Err() == nil
 		}
 		w.idle()
 	}
