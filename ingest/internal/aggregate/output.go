@@ -109,8 +109,26 @@ func (o *output) commit(ctx context.Context, offset int64) error {
 	return nil
 }
 
-// refused counts and logs a window that the store will never take.
+// refused counts and logs a stored window that cannot be read or published.
 func (o *output) refused(id string, err error) {
 	o.metrics.rejected.WithLabelValues(o.by, "window").Inc()
-	o.log.Error("the store will not take a window", "window", id, "by", o.by, "partition", strconv.Itoa(o.source.ID()), "error", err)
+	o.log.Error("a window is refused", "window", id, "by", o.by, "partition", strconv.Itoa(o.source.ID()), "error", err)
 }
+
+// reject counts a window that will never be stored, and keeps its record as a
+// dead letter: its frames are in no window.
+func (o *output) reject(topic string, d *window.Document, reason string, cause error) error {
+	o.refused(d.ID, cause)
+	value, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("aggregate: window %s: %w", d.ID, err)
+	}
+	o.letter(topic, &kafka.Message{Record: kafka.Record{Key: []byte(d.ID), Value: value}}, reason, cause.Error())
+	return nil
+}
+
+// Why a window will never be stored.
+const (
+	rejectedByStore     = "rejected_by_store"
+	storedWindowInvalid = "stored_window_invalid"
+)

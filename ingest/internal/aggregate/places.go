@@ -143,7 +143,9 @@ func (p *places) store(ctx context.Context, windows []*window.Place) error {
 				p.metrics.conflicts.WithLabelValues(byPlace).Inc()
 				conflicts = append(conflicts, w)
 			default:
-				p.refused(documents[i].ID, answer)
+				if err := p.reject(PlacesTopic, documents[i], rejectedByStore, answer); err != nil {
+					return err
+				}
 			}
 		}
 		if windows, err = p.reconcile(ctx, conflicts); err != nil {

@@ -18,6 +18,8 @@ import (
 // common, and each has others: the frames have to be counted again.
 var errOverlap = errors.New("aggregate: stored window overlaps")
 
+var errUnreadable = errors.New("what is stored of it is not readable")
+
 // Sensors keeps the windows of the sensors of one partition of iot-frames until
 // ctx ends or the source fails. It returns nil when ctx has ended.
 func (a *Aggregate) Sensors(ctx context.Context, source Source) error {
@@ -158,7 +160,7 @@ func (s *sensors) count(outcome window.Outcome, f *telemetry.Frame, m *kafka.Mes
 	case window.Duplicate:
 		s.metrics.duplicate.Inc()
 	case window.Full:
-		s.refuse(f, m, "window_full", fmt.Sprintf("its window holds %d frames", window.MaxFrames))
+		s.refuse(f, m, "window_full", window.ErrFull.Error())
 	}
 }
 
@@ -256,7 +258,7 @@ func (s *sensors) admit(ctx context.Context, now time.Time) error {
 			continue
 		}
 		if w := s.windowOf(&l.frame); slices.Contains(invalid, w.ID(w.Sensor)) {
-			s.refuse(&l.frame, nil, "stored_window_invalid", "what is stored of its window is not readable")
+			s.refuse(&l.frame, nil, storedWindowInvalid, errUnreadable.Error())
 		} else { // it closed again in between
 			s.late = append(s.late, *l)
 		}
@@ -373,7 +375,9 @@ func (s *sensors) put(ctx context.Context, windows []*window.Window) (conflicts 
 			s.metrics.conflicts.WithLabelValues(bySensor).Inc()
 			conflicts = append(conflicts, c.Window)
 		default:
-			s.refused(documents[i].ID, answer)
+			if err := s.reject(SensorsTopic, documents[i], rejectedByStore, answer); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return conflicts, nil
@@ -448,7 +452,11 @@ func (s *sensors) reconcile(ctx context.Context, windows []*window.Window) ([]*w
 	for _, w := range windows {
 		there := stored[w.ID(w.Sensor)]
 		if there == nil {
-			continue // refused
+			d, _ := w.Document(w.Revision+1, w.Gaps(), nil)
+			if err := s.reject(SensorsTopic, d, storedWindowInvalid, errUnreadable); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		m, ok := window.Reconcile(there, w)
 		if !ok {

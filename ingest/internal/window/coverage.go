@@ -13,6 +13,7 @@ import (
 type Coverage struct {
 	epochs []epochCoverage // ascending by epoch
 	times  []int64         // ascending
+	ranges int             // of all epochs
 }
 
 type epochCoverage struct {
@@ -25,7 +26,33 @@ func (c *Coverage) Add(f *telemetry.Frame) bool {
 	if !f.Sequenced {
 		return c.addTime(f.Timestamp)
 	}
-	return c.at(f.Epoch).add(f.Seq)
+	e := c.at(f.Epoch)
+	before := len(e.ranges)
+	added := e.add(f.Seq)
+	c.ranges += len(e.ranges) - before
+	return added
+}
+
+// fits reports whether the set with f in it is not larger than a window's may
+// be.
+func (c *Coverage) fits(f *telemetry.Frame) bool {
+	if !f.Sequenced {
+		if len(c.times) < MaxTimestamps {
+			return true
+		}
+		_, found := slices.BinarySearch(c.times, f.Timestamp)
+		return found
+	}
+	if c.ranges < MaxRanges {
+		return true
+	}
+	at, found := slices.BinarySearchFunc(c.epochs, f.Epoch, compareEpoch)
+	if !found {
+		return false
+	}
+	ranges := c.epochs[at].ranges
+	i := c.epochs[at].search(f.Seq)
+	return i < len(ranges) && ranges[i].First <= f.Seq+1 || i > 0 && ranges[i-1].Last+1 == f.Seq
 }
 
 func (c *Coverage) addTime(t int64) bool {
@@ -43,9 +70,7 @@ func (c *Coverage) addTime(t int64) bool {
 
 // at returns the coverage of an epoch, made if absent.
 func (c *Coverage) at(epoch uint64) *epochCoverage {
-	i, found := slices.BinarySearchFunc(c.epochs, epoch, func(e epochCoverage, epoch uint64) int {
-		return cmp.Compare(e.epoch, epoch)
-	})
+	i, found := slices.BinarySearchFunc(c.epochs, epoch, compareEpoch)
 	if !found {
 		c.epochs = slices.Insert(c.epochs, i, epochCoverage{epoch: epoch})
 	}
@@ -143,6 +168,7 @@ func union(a, b *Coverage) Coverage {
 	}
 	for i := range u.epochs {
 		u.epochs[i].ranges = coalesce(u.epochs[i].ranges)
+		u.ranges += len(u.epochs[i].ranges)
 	}
 	return u
 }
@@ -160,6 +186,8 @@ func coalesce(ranges []telemetry.SeqRange) []telemetry.SeqRange {
 	}
 	return joined
 }
+
+func compareEpoch(e epochCoverage, epoch uint64) int { return cmp.Compare(e.epoch, epoch) }
 
 func compareEpochs(a, b epochCoverage) int { return cmp.Compare(a.epoch, b.epoch) }
 

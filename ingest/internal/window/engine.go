@@ -42,7 +42,7 @@ const (
 	Counted   Outcome = iota // it is counted in
 	Duplicate                // its identity was covered: nothing changed
 	Late                     // its window may be stored: Open it, then Add the frame again
-	Full                     // its window holds MaxFrames frames; the frame is in no window
+	Full                     // its window is at a bound, as MaxFrames; the frame is in no window
 )
 
 // Engine holds the open windows of the sensors of one partition and decides

@@ -9,10 +9,6 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// MaxFrames bounds the frames of one window so that no sum can overflow:
-// squares are at most (1e15)² < 2^99.7, and 2^27 of them are below 2^127.
-const MaxFrames = 1 << 27
-
 // Int128 is a signed integer of 128 bits in two's complement. The zero Int128
 // is 0.
 type Int128 struct {
@@ -24,6 +20,17 @@ func (a Int128) Plus(b Int128) Int128 {
 	lo, carry := bits.Add64(a.lo, b.lo, 0)
 	hi, _ := bits.Add64(a.hi, b.hi, carry)
 	return Int128{hi, lo}
+}
+
+// sumsFit reports whether no sum of so many values of at most that magnitude,
+// nor of their squares, can overflow.
+func sumsFit(values int64, magnitude telemetry.Micro) bool {
+	if values <= MaxFrames {
+		return true
+	}
+	m := big.NewInt(int64(magnitude))
+	m.Mul(m, m)
+	return m.Mul(m, big.NewInt(values)).BitLen() < 128
 }
 
 func fromMicro(v telemetry.Micro) Int128 {

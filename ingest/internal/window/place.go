@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // Part is one revision of what a sensor read at one place in one interval: the
@@ -70,6 +72,9 @@ type Place struct {
 
 	sensors map[string]contribution
 	changed bool // since it was stored
+
+	frames    int64           // of all sensors
+	magnitude telemetry.Micro // no value is greater
 }
 
 // contribution is the latest part of one sensor.
@@ -104,18 +109,26 @@ func NewPlace(place string, i Interval) *Place {
 
 // Apply folds in a part of this place and interval, in the place of an older
 // revision. It reports whether that changed anything: a part as old as the one
-// there, or older, does not. The error wraps ErrState.
+// there, or older, does not. The error wraps ErrState, or is ErrFull if the sums
+// of the place could overflow with it, which takes more than MaxFrames frames
+// and values that no sensor has.
 func (p *Place) Apply(part *Part) (bool, error) {
 	if part.Sensor == "" || part.Revision < 1 || part.Place != p.ID || part.Interval() != p.Interval {
 		return false, fmt.Errorf("%w: part %q revision %d in the window %q", ErrState, part.ID(), part.Revision, p.Interval.ID(p.ID))
 	}
-	if p.sensors[part.Sensor].revision >= part.Revision {
+	old := p.sensors[part.Sensor]
+	if old.revision >= part.Revision {
 		return false, nil
 	}
 	stats, err := part.stats()
 	if err != nil {
 		return false, err
 	}
+	frames, magnitude := p.frames+stats.Frames-old.stats.Frames, max(p.magnitude, stats.magnitude())
+	if !sumsFit(frames, magnitude) {
+		return false, ErrFull
+	}
+	p.frames, p.magnitude = frames, magnitude
 	c := contribution{revision: part.Revision, lost: part.Lost, stats: stats}
 	if part.Missing == nil {
 		c.unknown = true

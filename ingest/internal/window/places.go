@@ -47,8 +47,8 @@ func NewPlaces(o Options) (*Places, error) {
 }
 
 // Add folds in a part, at its position in the partition, and reports whether
-// it changed the place's window. The error wraps ErrState; the part is then in
-// no window.
+// it changed the place's window. The error is that of [Place.Apply]; the part is
+// then in no window.
 func (e *Places) Add(p *Part, position int64, now time.Time) (bool, error) {
 	key := placeKey{p.Place, p.Interval()}
 	w := e.windows[key]

@@ -166,6 +166,7 @@ func (c *Coverage) restore(states []CoverageState) error {
 			e.ranges = append(e.ranges, telemetry.SeqRange{First: uint64(r.First), Last: uint64(r.Last)})
 		}
 		c.epochs = append(c.epochs, e)
+		c.ranges += len(e.ranges)
 	}
 	return nil
 }

@@ -63,6 +63,15 @@ func (s *Stats) merge(o *Stats) {
 	}
 }
 
+// magnitude returns a bound of all values.
+func (s *Stats) magnitude() telemetry.Micro {
+	var most telemetry.Micro
+	for _, m := range s.Measures {
+		most = max(most, m.Max, -m.Min)
+	}
+	return most
+}
+
 func (m *Moments) merge(o *Moments) {
 	if o.Count == 0 {
 		return

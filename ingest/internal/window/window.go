@@ -65,7 +65,17 @@ func New(sensor string, i Interval) *Window {
 	return &Window{Sensor: sensor, Interval: i}
 }
 
-// ErrFull says that a window holds MaxFrames frames.
+// What a window may hold, so that no sum overflows and its document always fits
+// into what MongoDB stores in one: 16 MiB. A window at a bound takes no frame
+// that would pass it.
+const (
+	MaxFrames     = 1 << 27 // squares are at most (1e15)² < 2^99.7, and so many of them are below 2^127
+	MaxRanges     = 1 << 15 // of sequence numbers
+	MaxTimestamps = 1 << 18 // of frames without sequence number
+	MaxParts      = 1 << 10 // places
+)
+
+// ErrFull says that a window is at one of its bounds.
 var ErrFull = errors.New("window: full")
 
 // ErrConflict is what a store answers when it holds another revision of a
@@ -80,7 +90,7 @@ func (w *Window) Count(f *telemetry.Frame) (bool, error) {
 	for i := range w.parts {
 		frames += w.parts[i].stats.Frames
 	}
-	if frames >= MaxFrames {
+	if frames >= MaxFrames || !w.coverage.fits(f) || len(w.parts) >= MaxParts && !w.wasAt(f.PlaceID) {
 		return false, ErrFull
 	}
 	if !w.coverage.Add(f) {
@@ -102,14 +112,19 @@ func (w *Window) at(place string) *part {
 	if len(w.parts) == 1 && w.parts[0].place == place {
 		return &w.parts[0]
 	}
-	i, found := slices.BinarySearchFunc(w.parts, place, func(p part, place string) int {
-		return cmp.Compare(p.place, place)
-	})
+	i, found := slices.BinarySearchFunc(w.parts, place, comparePlace)
 	if !found {
 		w.parts = slices.Insert(w.parts, i, part{place: place})
 	}
 	return &w.parts[i]
 }
+
+func (w *Window) wasAt(place string) bool {
+	_, found := slices.BinarySearchFunc(w.parts, place, comparePlace)
+	return found
+}
+
+func comparePlace(p part, place string) int { return cmp.Compare(p.place, place) }
 
 // Name returns the sensor's name in its latest frame.
 func (w *Window) Name() string {
@@ -156,8 +171,8 @@ func (w *Window) Changed(missing, lost []Gap) bool {
 // Reconcile returns the window of the frames in either of stored, which
 // another has stored, and local, which has been counted without knowledge of
 // it. It reports false when that cannot be computed from the two: their sets of
-// frames overlap, and neither holds the other. The frames must then be counted
-// again into stored.
+// frames overlap, and neither holds the other, or they may be too many. The
+// frames must then be counted again into stored.
 //
 // The result is stored or local, changed; the other must not be used any more.
 func Reconcile(stored, local *Window) (*Window, bool) {
@@ -169,7 +184,8 @@ func Reconcile(stored, local *Window) (*Window, bool) {
 		local.Revision = stored.Revision
 		local.frames, local.missing, local.lost = stored.frames, stored.missing, stored.lost
 		return local, true
-	case shared != 0 || mine+theirs > MaxFrames:
+	case shared != 0 || mine+theirs > MaxFrames || stored.coverage.ranges+local.coverage.ranges > MaxRanges ||
+		len(stored.coverage.times)+len(local.coverage.times) > MaxTimestamps || len(stored.parts)+len(local.parts) > MaxParts:
 		return nil, false
 	}
 	stored.coverage = union(&stored.coverage, &local.coverage)

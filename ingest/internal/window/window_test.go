@@ -3,6 +3,7 @@ package window
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"testing"
@@ -77,16 +78,96 @@ func TestSumsCannotOverflow(t *testing.T) {
 	}
 }
 
+// TestFull: a window at any of its bounds takes what does not pass it, and
+// nothing else.
 func TestFull(t *testing.T) {
-	w := New("s", Interval{0, 1000})
-	f := telemetry.Frame{ID: "s", Sequenced: true}
-	if _, err := w.Count(&f); err != nil {
-		t.Fatal(err)
+	sequenced := func(seq uint64) telemetry.Frame {
+		return telemetry.Frame{ID: "s", PlaceID: "p", Sequenced: true, Epoch: 1, Seq: seq}
 	}
-	w.parts[0].stats.Frames = MaxFrames
-	f.Seq = 1
-	if counted, err := w.Count(&f); counted || !errors.Is(err, ErrFull) {
-		t.Errorf("counted %v, %v; want ErrFull", counted, err)
+	for name, c := range map[string]struct {
+		fill           func(w *Window)
+		taken, refused []telemetry.Frame
+	}{
+		"frames": {
+			fill:    func(w *Window) { w.parts = []part{{place: "p", stats: Stats{Frames: MaxFrames}}} },
+			refused: []telemetry.Frame{sequenced(0)},
+		},
+		"ranges": {
+			fill: func(w *Window) {
+				for i := range uint64(MaxRanges) {
+					count(t, w, sequenced(i*3+3))
+				}
+			},
+			taken:   []telemetry.Frame{sequenced(2), sequenced(4), sequenced(MaxRanges*3 + 1)}, // adjacent
+			refused: []telemetry.Frame{sequenced(0), sequenced(MaxRanges*3 + 3), {ID: "s", PlaceID: "p", Sequenced: true, Epoch: 2}},
+		},
+		"timestamps": {
+			fill: func(w *Window) {
+				for i := range int64(MaxTimestamps) {
+					count(t, w, telemetry.Frame{ID: "s", PlaceID: "p", Timestamp: i})
+				}
+			},
+			taken:   []telemetry.Frame{sequenced(7)},
+			refused: []telemetry.Frame{{ID: "s", PlaceID: "p", Timestamp: MaxTimestamps}},
+		},
+		"places": {
+			fill: func(w *Window) {
+				for i := range MaxParts {
+					f := sequenced(uint64(i))
+					f.PlaceID = fmt.Sprint("p", i)
+					count(t, w, f)
+				}
+			},
+			taken:   []telemetry.Frame{{ID: "s", PlaceID: "p7", Sequenced: true, Epoch: 1, Seq: MaxParts}},
+			refused: []telemetry.Frame{{ID: "s", PlaceID: "elsewhere", Sequenced: true, Epoch: 1, Seq: MaxParts + 1}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := New("s", Interval{0, 86_400_000})
+			c.fill(w)
+			for _, f := range c.refused {
+				if counted, err := w.Count(&f); counted || !errors.Is(err, ErrFull) {
+					t.Errorf("%+v: counted %v, %v; want ErrFull", f, counted, err)
+				}
+			}
+			for _, f := range c.taken {
+				count(t, w, f)
+			}
+			if w.coverage.Len() < MaxFrames {
+				if document := document(t, w); len(document) > 16<<20 {
+					t.Errorf("its document has %d bytes of JSON", len(document))
+				}
+			}
+		})
+	}
+}
+
+func count(t *testing.T, w *Window, f telemetry.Frame) {
+	t.Helper()
+	if counted, err := w.Count(&f); !counted || err != nil {
+		t.Fatalf("%+v: counted %v, %v", f, counted, err)
+	}
+}
+
+// TestPlaceSumsFit: a place takes more frames than a window, as long as its
+// sums cannot overflow.
+func TestPlaceSumsFit(t *testing.T) {
+	part := func(sensor string, value int64) *Part {
+		p := &Part{Sensor: sensor, End: 1000, Revision: 1, PartState: PartState{Place: "p", Frames: MaxFrames, Last: 1}}
+		p.Temperature = &MomentsState{Count: MaxFrames, Sum: "1", Squares: "1", Min: -value, Max: 0}
+		return p
+	}
+	p := NewPlace("p", Interval{0, 1000})
+	for i := range 10 {
+		if changed, err := p.Apply(part(fmt.Sprint("s", i), 1e12)); !changed || err != nil {
+			t.Fatalf("sensor %d: %v, %v", i, changed, err)
+		}
+	}
+	if _, err := p.Apply(part("absurd", int64(telemetry.MaxMicro))); !errors.Is(err, ErrFull) {
+		t.Errorf("absurd values: %v, want ErrFull", err)
+	}
+	if n := p.Document(1); n.Fields[5].Value != int64(10) {
+		t.Errorf("%v sensors, want 10", n.Fields[5])
 	}
 }
 
