@@ -37,9 +37,11 @@ func (i *Ingest) need(cleanup string, names ...string) {
 	c := i.options.Config.Kafka
 	for _, name := range names {
 		if !slices.ContainsFunc(i.topics, func(t kafka.Topic) bool { return t.Name == name }) {
-			i.topics = append(i.topics, kafka.Topic{
-				Name: name, Partitions: c.Partitions, Replication: c.Replication, Retention: c.Retention, Cleanup: cleanup,
-			})
+			topic := kafka.Topic{Name: name, Partitions: c.Partitions, Replication: c.Replication, Retention: c.Retention, Cleanup: cleanup}
+			if name == aggregate.SensorsTopic {
+				topic.MaxRecord = aggregate.MaxSensorRecord
+			}
+			i.topics = append(i.topics, topic)
 		}
 	}
 }

@@ -28,6 +28,10 @@ const (
 	PlacesTopic  = "iot-aggregate-metrics-place"  // written by Places
 )
 
+// MaxSensorRecord is how large a record of SensorsTopic may be: that of a window
+// with window.MaxRanges gaps, each declared lost for the longest reason.
+const MaxSensorRecord = 8 << 20
+
 // Source is one assigned partition of a topic.
 type Source interface {
 	ID() int

@@ -281,6 +281,25 @@ func TestRejectedWindow(t *testing.T) {
 	}
 }
 
+// TestLargestRecordFits: a window with the most gaps, all declared, is published.
+func TestLargestRecordFits(t *testing.T) {
+	i := window.IntervalOf(epoch, 24*time.Hour)
+	w := window.New(strings.Repeat("s", telemetry.MaxID), i)
+	f := telemetry.Frame{ID: w.Sensor, PlaceID: "p", Timestamp: epoch, Sequenced: true, Epoch: telemetry.MaxSeq}
+	for range window.MaxRanges {
+		f.Seq += 1 << 37
+		if _, err := w.Count(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loss := window.Declared{Sensor: w.Sensor, Epoch: f.Epoch, Loss: telemetry.Loss{Seqs: telemetry.SeqRange{Last: f.Seq}, Reason: strings.Repeat("r", telemetry.MaxReason)}}
+	missing, lost := window.Explain(w.Gaps(), []window.Declared{loss})
+	d, _ := w.Document(1, missing, lost)
+	if n := len(mustJSON(d)); len(lost) != window.MaxRanges-1 || n > MaxSensorRecord {
+		t.Errorf("%d losses in a record of %d bytes; want %d in at most %d", len(lost), n, window.MaxRanges-1, MaxSensorRecord)
+	}
+}
+
 // refusing is a store that takes no window of sensor a.
 type refusing struct {
 	*twin

@@ -25,6 +25,10 @@ type Topic struct {
 	// Cleanup is the topic's cleanup.policy: "delete", "compact" or
 	// "compact,delete"; "" leaves it to the broker's default.
 	Cleanup string
+
+	// MaxRecord is the topic's max.message.bytes; 0 leaves it to the broker's
+	// default, which is a little over 1 MiB.
+	MaxRecord int
 }
 
 func (t Topic) validate() error {
@@ -35,6 +39,9 @@ func (t Topic) validate() error {
 		return fmt.Errorf("kafka: topic %q: %d partitions: want 1 or more", t.Name, t.Partitions)
 	case t.Replication < 1:
 		return fmt.Errorf("kafka: topic %q: replication %d: want 1 or more", t.Name, t.Replication)
+	}
+	if t.MaxRecord < 0 {
+		return fmt.Errorf("kafka: topic %q: records of at most %d bytes: want 0 or more", t.Name, t.MaxRecord)
 	}
 	switch t.Cleanup {
 	case "", "delete", "compact", "compact,delete":
@@ -47,6 +54,9 @@ func (t Topic) config() kafkago.TopicConfig {
 	c := kafkago.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication}
 	if t.Cleanup != "" {
 		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: t.Cleanup})
+	}
+	if t.MaxRecord != 0 {
+		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(t.MaxRecord)})
 	}
 	if t.Retention != 0 {
 		ms := t.Retention.Milliseconds()

@@ -37,7 +37,8 @@ func topicConfigs(t *testing.T, c *Client, topic string) map[string]string {
 	}
 	configs := map[string]string{}
 	for _, e := range answer.Resources[0].ConfigEntries {
-		if e.ConfigName == "cleanup.policy" || e.ConfigName == "retention.ms" {
+		switch e.ConfigName {
+		case "cleanup.policy", "retention.ms", "max.message.bytes":
 			configs[e.ConfigName] = e.ConfigValue
 		}
 	}
@@ -60,7 +61,7 @@ func TestEnsureTopicsCreatesTheAbsentOnly(t *testing.T) {
 		{Name: frames, Partitions: 12, Replication: 1, Retention: time.Hour},
 		{Name: "parts", Partitions: 6, Replication: 3, Cleanup: "compact"},
 		{Name: "kept", Partitions: 1, Replication: 1, Cleanup: "delete", Retention: -1},
-		{Name: "week", Partitions: 1, Replication: 1, Retention: 7 * 24 * time.Hour},
+		{Name: "week", Partitions: 1, Replication: 1, Retention: 7 * 24 * time.Hour, MaxRecord: 8 << 20},
 	}
 	for range 2 { // the second time there is nothing to do
 		if err := c.EnsureTopics(t.Context(), topics, nil); err != nil {
@@ -79,8 +80,8 @@ func TestEnsureTopicsCreatesTheAbsentOnly(t *testing.T) {
 	if got := topicConfigs(t, c, "kept"); got["retention.ms"] != "-1" || got["cleanup.policy"] != "delete" {
 		t.Errorf("kept has %v", got)
 	}
-	if got := topicConfigs(t, c, "week")["retention.ms"]; got != "604800000" {
-		t.Errorf("week has retention.ms %s", got)
+	if got := topicConfigs(t, c, "week"); got["retention.ms"] != "604800000" || got["max.message.bytes"] != "8388608" {
+		t.Errorf("week has %v", got)
 	}
 }
 
@@ -117,6 +118,7 @@ func TestTopicsAreValidated(t *testing.T) {
 		{Name: "t", Replication: 1},
 		{Name: "t", Partitions: 1},
 		{Name: "t", Partitions: 1, Replication: 1, Cleanup: "shrink"},
+		{Name: "t", Partitions: 1, Replication: 1, MaxRecord: -1},
 	} {
 		if err := c.EnsureTopics(t.Context(), []Topic{topic}, nil); err == nil {
 			t.Errorf("%+v is accepted", topic)
