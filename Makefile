@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test lint fuzz pi deb integration bench bench-agent clean
+.PHONY: help build demo test oracle lint fuzz pi deb integration bench bench-agent clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,14 @@ demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --fo
 test: ## everything that needs only Go, with the race detector
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
 	$(GO) test $(RACE) ./...
+
+CHECKS ?= 3000
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+
+oracle: ## windows against a naive batch, CHECKS random histories of crashes and zombies; SEED=N repeats a run
+	@echo "SEED=$(SEED)"
+	$(GO) test -count 1 -v -run 'TestWindowsEqualTheNaiveBatch|TestReconcileIsUnion|TestEngineCountsEachFrameOnce' \
+	  ./ingest/internal/window ./ingest/internal/aggregate -rapid.checks=$(CHECKS) -rapid.seed=$(SEED)
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## format, import directions, common mistakes
 	$< run ./...
