@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unique"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -114,12 +115,12 @@ func Restore(s *State) (*Window, error) {
 	if err := w.coverage.restore(s.Coverage); err != nil {
 		return nil, err
 	}
-	w.frames = w.coverage.Len()
+	w.stored = &stored{frames: w.coverage.Len()}
 	var err error
-	if w.missing, err = restoreGaps(s.Missing); err != nil {
+	if w.stored.missing, err = restoreGaps(s.Missing); err != nil {
 		return nil, err
 	}
-	if w.lost, err = restoreGaps(s.Lost); err != nil {
+	if w.stored.lost, err = restoreGaps(s.Lost); err != nil {
 		return nil, err
 	}
 	var frames uint64
@@ -133,10 +134,10 @@ func Restore(s *State) (*Window, error) {
 			return nil, err
 		}
 		frames += uint64(stats.Frames)
-		w.parts = append(w.parts, part{place: p.Place, name: p.Name, stats: stats})
+		w.parts = append(w.parts, part{place: unique.Make(p.Place), name: unique.Make(p.Name), stats: stats})
 	}
-	if frames == 0 || frames != w.frames {
-		return nil, fmt.Errorf("%w: %d frames counted, %d covered", ErrState, frames, w.frames)
+	if frames == 0 || frames != w.stored.frames {
+		return nil, fmt.Errorf("%w: %d frames counted, %d covered", ErrState, frames, w.stored.frames)
 	}
 	return w, nil
 }
@@ -225,7 +226,7 @@ func gapStates(gaps []Gap) []GapState {
 }
 
 func (p *part) state() PartState {
-	s := PartState{Place: p.place, Name: p.name, Frames: p.stats.Frames, First: p.stats.First, Last: p.stats.Last}
+	s := PartState{Place: p.place.Value(), Name: p.name.Value(), Frames: p.stats.Frames, First: p.stats.First, Last: p.stats.Last}
 	for i, to := range s.measures() {
 		if m := &p.stats.Measures[i]; m.Count > 0 {
 			*to = &MomentsState{m.Count, m.Sum.String(), m.Squares.String(), int64(m.Min), int64(m.Max)}

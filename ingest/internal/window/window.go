@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unique"
 
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -46,18 +47,32 @@ type Window struct {
 	Revision int64
 
 	coverage Coverage
-	parts    []part // ascending by place
+	parts    []part  // ascending by place
+	stored   *stored // with Revision, if that is not 0
+}
 
-	// What was stored with Revision, to tell whether a store would change it.
+// stored is what tells whether a store would change a window.
+type stored struct {
 	frames        uint64
 	missing, lost []Gap
 }
 
-// part is what a sensor read at one place.
+// part is what a sensor read at one place. Many windows have the same names.
 type part struct {
-	place string
-	name  string // of the sensor, in the latest frame
+	place unique.Handle[string]
+	name  unique.Handle[string] // of the sensor, in the latest frame
 	stats Stats
+}
+
+// call gives the part the sensor's name in a frame or part with that timestamp,
+// if it is the latest. Of two with the same timestamp the greater name counts,
+// so that the order in which they came does not.
+func (p *part) call(name string, timestamp int64) {
+	if p.stats.Frames == 0 || timestamp > p.stats.Last || timestamp == p.stats.Last && name > p.name.Value() {
+		if p.stats.Frames == 0 || p.name.Value() != name {
+			p.name = unique.Make(name)
+		}
+	}
 }
 
 // New returns the empty window of a sensor.
@@ -97,11 +112,7 @@ func (w *Window) Count(f *telemetry.Frame) (bool, error) {
 		return false, nil
 	}
 	p := w.at(f.PlaceID)
-	// Of two frames with the same timestamp the greater name counts, so that
-	// the order in which they came does not.
-	if p.stats.Frames == 0 || f.Timestamp > p.stats.Last || f.Timestamp == p.stats.Last && f.Name > p.name {
-		p.name = f.Name
-	}
+	p.call(f.Name, f.Timestamp)
 	p.stats.add(f)
 	return true, nil
 }
@@ -109,12 +120,12 @@ func (w *Window) Count(f *telemetry.Frame) (bool, error) {
 // at returns the part at a place, made if absent.
 func (w *Window) at(place string) *part {
 	// Nearly every window has one part.
-	if len(w.parts) == 1 && w.parts[0].place == place {
+	if len(w.parts) == 1 && w.parts[0].place.Value() == place {
 		return &w.parts[0]
 	}
 	i, found := slices.BinarySearchFunc(w.parts, place, comparePlace)
 	if !found {
-		w.parts = slices.Insert(w.parts, i, part{place: place})
+		w.parts = slices.Insert(w.parts, i, part{place: unique.Make(place)})
 	}
 	return &w.parts[i]
 }
@@ -124,14 +135,14 @@ func (w *Window) wasAt(place string) bool {
 	return found
 }
 
-func comparePlace(p part, place string) int { return cmp.Compare(p.place, place) }
+func comparePlace(p part, place string) int { return cmp.Compare(p.place.Value(), place) }
 
 // Name returns the sensor's name in its latest frame.
 func (w *Window) Name() string {
 	name, last := "", int64(0)
 	for i, p := range w.parts {
-		if i == 0 || p.stats.Last > last || p.stats.Last == last && p.name > name {
-			name, last = p.name, p.stats.Last
+		if i == 0 || p.stats.Last > last || p.stats.Last == last && p.name.Value() > name {
+			name, last = p.name.Value(), p.stats.Last
 		}
 	}
 	return name
@@ -151,51 +162,52 @@ func (w *Window) Stats() Stats {
 func (w *Window) Gaps() []Gap { return w.coverage.Gaps() }
 
 // StoredGaps returns the gaps that were stored with Revision.
-func (w *Window) StoredGaps() (missing, lost []Gap) { return w.missing, w.lost }
+func (w *Window) StoredGaps() (missing, lost []Gap) {
+	if w.stored == nil {
+		return nil, nil
+	}
+	return w.stored.missing, w.stored.lost
+}
 
 // Stored notes that the window has been stored with its present content as
 // the given revision, with these gaps.
 func (w *Window) Stored(revision int64, missing, lost []Gap) {
 	w.Revision = revision
-	w.frames = w.coverage.Len()
-	w.missing, w.lost = missing, lost
+	w.stored = &stored{w.coverage.Len(), missing, lost}
 }
 
 // Changed reports whether the window with these gaps differs from what was
 // stored. A set of frames only grows, so its size tells.
 func (w *Window) Changed(missing, lost []Gap) bool {
-	return w.Revision == 0 || w.frames != w.coverage.Len() ||
-		!slices.Equal(w.missing, missing) || !slices.Equal(w.lost, lost)
+	return w.stored == nil || w.stored.frames != w.coverage.Len() ||
+		!slices.Equal(w.stored.missing, missing) || !slices.Equal(w.stored.lost, lost)
 }
 
-// Reconcile returns the window of the frames in either of stored, which
-// another has stored, and local, which has been counted without knowledge of
+// Reconcile returns the window of the frames in either of there, which another
+// has stored, and local, which has been counted without knowledge of
 // it. It reports false when that cannot be computed from the two: their sets of
 // frames overlap, and neither holds the other, or they may be too many. The
-// frames must then be counted again into stored.
+// frames must then be counted again into there.
 //
-// The result is stored or local, changed; the other must not be used any more.
-func Reconcile(stored, local *Window) (*Window, bool) {
-	shared := common(&stored.coverage, &local.coverage)
-	switch mine, theirs := local.coverage.Len(), stored.coverage.Len(); {
+// The result is there or local, changed; the other must not be used any more.
+func Reconcile(there, local *Window) (*Window, bool) {
+	shared := common(&there.coverage, &local.coverage)
+	switch mine, theirs := local.coverage.Len(), there.coverage.Len(); {
 	case shared == mine:
-		return stored, true
+		return there, true
 	case shared == theirs:
-		local.Revision = stored.Revision
-		local.frames, local.missing, local.lost = stored.frames, stored.missing, stored.lost
+		local.Revision, local.stored = there.Revision, there.stored
 		return local, true
-	case shared != 0 || mine+theirs > MaxFrames || stored.coverage.ranges+local.coverage.ranges > MaxRanges ||
-		len(stored.coverage.times)+len(local.coverage.times) > MaxTimestamps || len(stored.parts)+len(local.parts) > MaxParts:
+	case shared != 0 || mine+theirs > MaxFrames || there.coverage.ranges+local.coverage.ranges > MaxRanges ||
+		len(there.coverage.times)+len(local.coverage.times) > MaxTimestamps || len(there.parts)+len(local.parts) > MaxParts:
 		return nil, false
 	}
-	stored.coverage = union(&stored.coverage, &local.coverage)
+	there.coverage = union(&there.coverage, &local.coverage)
 	for i := range local.parts {
 		from := &local.parts[i]
-		to := stored.at(from.place)
-		if to.stats.Frames == 0 || from.stats.Last > to.stats.Last || from.stats.Last == to.stats.Last && from.name > to.name {
-			to.name = from.name
-		}
+		to := there.at(from.place.Value())
+		to.call(from.name.Value(), from.stats.Last)
 		to.stats.merge(&from.stats)
 	}
-	return stored, true
+	return there, true
 }

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -89,7 +90,7 @@ func TestFull(t *testing.T) {
 		taken, refused []telemetry.Frame
 	}{
 		"frames": {
-			fill:    func(w *Window) { w.parts = []part{{place: "p", stats: Stats{Frames: MaxFrames}}} },
+			fill:    func(w *Window) { w.parts = []part{{place: unique.Make("p"), name: unique.Make(""), stats: Stats{Frames: MaxFrames}}} },
 			refused: []telemetry.Frame{sequenced(0)},
 		},
 		"ranges": {
