@@ -90,7 +90,9 @@ func TestFull(t *testing.T) {
 		taken, refused []telemetry.Frame
 	}{
 		"frames": {
-			fill:    func(w *Window) { w.parts = []part{{place: unique.Make("p"), name: unique.Make(""), stats: Stats{Frames: MaxFrames}}} },
+			fill: func(w *Window) {
+				w.parts = []part{{place: unique.Make("p"), name: unique.Make(""), stats: Stats{Frames: MaxFrames}}}
+			},
 			refused: []telemetry.Frame{sequenced(0)},
 		},
 		"ranges": {
