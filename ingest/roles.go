@@ -19,10 +19,6 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// metricsGroup is the consumer group of the metrics role. The other roles'
-// groups are named by their packages.
-const metricsGroup = "telltale-metrics"
-
 // The cleanup policies of topics.
 const (
 	retained  = "delete"         // for the configured retention
@@ -126,28 +122,15 @@ func (i *Ingest) addMetrics() error {
 	if err := i.options.Registry.Register(latest); err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: metricsGroup, Topic: bridge.FramesTopic}, func(ctx context.Context, a *kafka.Assignment) error {
-		return latest.Follow(ctx, partition{a})
+	run, err := i.consume(kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return latest.Follow(ctx, p)
 	})
-	i.add(task{name: config.RoleMetrics, run: run})
-	i.need(retained, bridge.FramesTopic)
-	return err
-}
-
-// partition gives package prom the values of an assigned partition.
-type partition struct{ *kafka.Assignment }
-
-func (p partition) Values(ctx context.Context) ([][]byte, error) {
-	messages, err := p.Fetch(ctx)
-	values := make([][]byte, len(messages))
-	for i := range messages {
-		values[i] = messages[i].Value
+	if err != nil {
+		return err
 	}
-	return values, err
-}
-
-func (p partition) Commit(ctx context.Context) error {
-	return p.Assignment.Commit(ctx, p.Next())
+	i.add(task{name: config.RoleMetrics, run: run})
+	i.need(retained, prom.FramesTopic)
+	return nil
 }
 
 func (i *Ingest) addAggregate() error {
