@@ -14,7 +14,9 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
 	"github.com/telltale-iot/telltale/ingest/internal/prom"
+	"github.com/telltale-iot/telltale/ingest/internal/remotewrite"
 	"github.com/telltale-iot/telltale/ingest/internal/sink"
+	"github.com/telltale-iot/telltale/ingest/internal/timeseries"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -130,6 +132,57 @@ func (i *Ingest) addMetrics() error {
 	}
 	i.add(task{name: config.RoleMetrics, run: run})
 	i.need(retained, prom.FramesTopic)
+	if c.RemoteWrite.URL != "" {
+		if err := i.addRemoteWrite(); err != nil {
+			return fmt.Errorf("remote write: %w", err)
+		}
+	}
+	if c.TimeSeries {
+		return i.addTimeSeries()
+	}
+	return nil
+}
+
+func (i *Ingest) addRemoteWrite() error {
+	c := i.options.Config.Metrics.RemoteWrite
+	tls, err := c.ClientTLS()
+	if err != nil {
+		return err
+	}
+	w, err := remotewrite.New(remotewrite.Options{
+		URL: c.URL, Header: c.Header(), TLS: tls, Timeout: c.Timeout, Version: i.options.Version,
+		Batch: c.Batch, BatchAge: c.BatchAge, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return w.Frames(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, remote write", run: run, ready: w.Ready})
+	return nil
+}
+
+func (i *Ingest) addTimeSeries() error {
+	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: []string{timeseries.Topic}, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	w, err := timeseries.New(timeseries.Options{Producer: producer, Registry: i.options.Registry, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return w.Frames(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, time series", run: run})
+	i.need(retained, timeseries.Topic)
 	return nil
 }
 

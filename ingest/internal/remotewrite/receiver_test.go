@@ -97,7 +97,9 @@ func TestNoAnswer(t *testing.T) {
 		<-r.Context().Done()
 	})
 	var followed bool
-	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/there", http.StatusMovedPermanently) })
+	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/there", http.StatusMovedPermanently)
+	})
 	mux.HandleFunc("/there", func(http.ResponseWriter, *http.Request) { followed = true })
 	server := httptest.NewServer(mux)
 	defer server.Close()

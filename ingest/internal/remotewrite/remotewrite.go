@@ -107,7 +107,8 @@ func (w *Writer) Ready(context.Context) error {
 // once.
 func (w *Writer) Frames(ctx context.Context, source Source) error {
 	defer w.metrics.gone(source)
-	p := &partition{Writer: w, source: source, batch: newBatch(), committed: source.Next(), committedAt: w.options.Now()}
+	from := source.Next()
+	p := &partition{Writer: w, source: source, batch: newBatch(), next: from, delivered: from, committed: from, committedAt: w.options.Now()}
 	for {
 		err := p.turn(ctx)
 		if errors.Is(err, kafka.ErrNotOwner) {
