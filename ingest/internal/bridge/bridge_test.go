@@ -113,6 +113,35 @@ func newBridge(t *testing.T, o Options) (*Bridge, *prometheus.Registry) {
 	return b, registry
 }
 
+// TestLatency counts how long readings were under way when Kafka has them, as far
+// as it is known when they were sampled.
+func TestLatency(t *testing.T) {
+	device := telemetry.Topic("a", telemetry.Frames)
+	_, _, registry := carry(t,
+		Message{Topic: device, Payload: fmt.Appendf(nil, `[{"id":"a","timestamp":%d,"epoch":1,"seq":0},{"id":"a","timestamp":%d,"epoch":1,"seq":1}]`, now-200, now-7_200_000)},
+		Message{Topic: device, Payload: fmt.Appendf(nil, `{"id":"a","timestamp":%d,"epoch":1,"seq":2}`, now+60_000)},                        // counts as no time at all
+		Message{Topic: device, Payload: fmt.Appendf(nil, `{"id":"a","timestamp":%d,"epoch":1,"seq":3,"clock":"unsynced"}`, now-86_400_000)}, // not known
+		Message{Topic: device, Payload: []byte(`{"id":"a","epoch":1,"lost":{"seq":[4,5],"reason":"power_cut"}}`)},
+		Message{Topic: telemetry.SeedTopic, Payload: fmt.Appendf(nil, `{"id":"b","timestamp":%d}`, now-86_400_000), Retained: true},
+		Message{Topic: device, Payload: fmt.Appendf(nil, `{"id":"other","timestamp":%d}`, now)}, // refused
+	)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "telltale_bridge_latency_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 3 || h.GetSampleSum() != 7200.2 {
+			t.Errorf("%d readings with %v s, want 3 with 7200.2 s", h.GetSampleCount(), h.GetSampleSum())
+		}
+		return
+	}
+	t.Error("no histogram")
+}
+
 // carry has a bridge carry the messages and returns what it wrote, receipted
 // and counted.
 func carry(t *testing.T, messages ...Message) ([]record, []string, *prometheus.Registry) {
