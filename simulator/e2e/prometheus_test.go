@@ -9,7 +9,10 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +65,7 @@ func TestPrometheus(t *testing.T) {
 		d.sample(now + int64(i))
 	}
 	d.publish()
-	await.True(t, 60*time.Second, "they are in Prometheus", func() bool { return d.stored(servers) })
+	await.True(t, 60*time.Second, "they are in Prometheus", func() bool { return d.stored() })
 
 	t.Log("the backlog, the first half")
 	begin := now - outage.Milliseconds()
@@ -89,7 +92,7 @@ func TestPrometheus(t *testing.T) {
 	})
 	servers.run("start", "prometheus")
 	d.refuse("cellar", now-(25*time.Hour).Milliseconds())
-	await.True(t, 2*time.Minute, "every sample is in Prometheus, at its own time", func() bool { return d.stored(servers) })
+	await.True(t, 2*time.Minute, "every sample is in Prometheus, at its own time", func() bool { return d.stored() })
 	await.True(t, 60*time.Second, "those before the window are counted", func() bool {
 		return metric(t, "telltale_remote_write_samples_refused_total", `reason="too_old"`) == 5*tooOld
 	})
@@ -112,10 +115,55 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 
-	promtool := exec.Command("promtool", "check", "metrics")
-	promtool.Stdin = strings.NewReader(exposition(t))
-	if out, err := promtool.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	if n := metric(t, "telltale_remote_write_retries_total", `reason="status_500"`); n > 0 {
+		t.Errorf("%v requests were repeated that Prometheus will never take", n)
+	}
+
+	if out := promtool(t, exposition(t), "check", "metrics"); out != "" {
+		t.Errorf("promtool check metrics says:\n%s", out)
+	}
+	checkDocument(t)
+}
+
+// promtool returns what the tool says to its input. It must take it.
+func promtool(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	command := exec.Command("promtool", args...)
+	command.Stdin = strings.NewReader(input)
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+var fenced = regexp.MustCompile("(?s)```(promql|yaml)\n(.*?)```")
+
+// checkDocument tries what ingest/prometheus.md has for Prometheus: its queries
+// find something, its configuration is one.
+func checkDocument(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "ingest/prometheus.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := map[string]int{}
+	for _, block := range fenced.FindAllStringSubmatch(string(text), -1) {
+		checked[block[1]]++
+		if block[1] == "yaml" {
+			file := filepath.Join(t.TempDir(), "prometheus.yml")
+			if err := os.WriteFile(file, []byte(block[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			promtool(t, "", "check", "config", file)
+			continue
+		}
+		for expression := range strings.Lines(block[2]) {
+			await.True(t, 30*time.Second, "an answer to "+expression, func() bool { return len(query(t, expression)) > 0 })
+		}
+	}
+	if checked["promql"] < 2 || checked["yaml"] < 1 {
+		t.Errorf("checked %v of ingest/prometheus.md", checked)
 	}
 }
 
@@ -207,7 +255,7 @@ func (d *emulated) publish() {
 func (d *emulated) refuse(id string, before int64) { d.refused[id] = before }
 
 // stored reports whether Prometheus has all samples, and fails if it has others.
-func (d *emulated) stored(s *servers) bool {
+func (d *emulated) stored() bool {
 	d.t.Helper()
 	of := map[string]func(telemetry.Frame) float64{
 		"telltale_temperature_celsius":       payload(telemetry.Temperature, 1e6),
