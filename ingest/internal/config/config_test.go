@@ -105,6 +105,27 @@ func TestRemoteWriteHeader(t *testing.T) {
 	}
 }
 
+// A receiver has one kind of credentials, and a password its user.
+func TestRemoteWriteCredentials(t *testing.T) {
+	for _, tt := range []struct {
+		settings RemoteWrite
+		want     string
+	}{
+		{RemoteWrite{Password: settings.NewSecret("p")}, "username"},
+		{RemoteWrite{Username: "u", Password: settings.NewSecret("p"), BearerToken: settings.NewSecret("t")}, "bearer_token_file"},
+		{RemoteWrite{Username: "u", Password: settings.NewSecret("p")}, ""},
+		{RemoteWrite{BearerToken: settings.NewSecret("t")}, ""},
+	} {
+		r := Default().Metrics.RemoteWrite
+		r.URL, r.Username, r.Password, r.BearerToken = "https://a", tt.settings.Username, tt.settings.Password, tt.settings.BearerToken
+		got := ""
+		r.Validate(func(path, _, _ string) { got += path })
+		if got != tt.want {
+			t.Errorf("%+v: reported %q, want %q", tt.settings, got, tt.want)
+		}
+	}
+}
+
 func TestProblems(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{
 		{"unknown key", "bridge: {max_unacked: 5}", "ingest.yaml:1:10: bridge.max_unacked: want a setting that exists: max_unacknowledged, max_unacknowledged_size, batch_messages, batch_age, max_future or max_payload"},

@@ -37,6 +37,7 @@ type twin struct {
 	refuse func(s sample) (status int, text string)
 
 	requests int
+	broken   error    // what the last request was that is none
 	taken    []sample // in the order taken, those taken twice included
 	stored   map[string]map[int64]float64
 	newest   int64
@@ -98,7 +99,8 @@ func (t *twin) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	samples, err := decode(body)
 	if err != nil {
-		return nil, err
+		t.broken = err
+		return respond(http.StatusBadRequest, "", err.Error()), nil
 	}
 	var f fault
 	if t.fault != nil {
@@ -241,6 +243,9 @@ func run(t testing.TB, receiver *twin, src *source, batch int) *prometheus.Regis
 	src.end = cancel
 	if err := w.Frames(ctx, src); err != nil {
 		t.Fatal(err)
+	}
+	if receiver.broken != nil {
+		t.Errorf("a request is none: %v", receiver.broken)
 	}
 	return registry
 }
