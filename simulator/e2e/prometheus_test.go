@@ -294,7 +294,7 @@ func payload(m telemetry.Measure, perUnit float64) func(telemetry.Frame) float64
 }
 
 // samples asks Prometheus for the samples of a range selector, none if there is
-// no such series.
+// no such series, or while it starts.
 func samples(t *testing.T, selector string) map[int64]float64 {
 	t.Helper()
 	// Some seconds ahead, so that no sample of now is missed.
@@ -304,6 +304,9 @@ func samples(t *testing.T, selector string) map[int64]float64 {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return nil
+	}
 	var answer struct {
 		Status string
 		Data   struct {
