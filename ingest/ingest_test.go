@@ -172,6 +172,10 @@ func TestMistakesEndNew(t *testing.T) {
 			o.Config.MQTT.URL = "tls://localhost:8883"
 			o.Config.MQTT.TLS.CAFile = "/nonexistent/ca.pem"
 		}, "bridge: certificate authorities: open /nonexistent/ca.pem"},
+		{"no CA file of the receiver", func(o *ingest.Options) {
+			o.Config.Metrics.RemoteWrite.URL = "https://receiver/api/v1/write"
+			o.Config.Metrics.RemoteWrite.TLS.CAFile = "/nonexistent/ca.pem"
+		}, "metrics: remote write: certificate authorities: open /nonexistent/ca.pem"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

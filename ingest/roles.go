@@ -14,14 +14,12 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
 	"github.com/telltale-iot/telltale/ingest/internal/prom"
+	"github.com/telltale-iot/telltale/ingest/internal/remotewrite"
 	"github.com/telltale-iot/telltale/ingest/internal/sink"
+	"github.com/telltale-iot/telltale/ingest/internal/timeseries"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
-
-// metricsGroup is the consumer group of the metrics role. The other roles'
-// groups are named by their packages.
-const metricsGroup = "telltale-metrics"
 
 // The cleanup policies of topics.
 const (
@@ -126,28 +124,66 @@ func (i *Ingest) addMetrics() error {
 	if err := i.options.Registry.Register(latest); err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: metricsGroup, Topic: bridge.FramesTopic}, func(ctx context.Context, a *kafka.Assignment) error {
-		return latest.Follow(ctx, partition{a})
+	run, err := i.consume(kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return latest.Follow(ctx, p)
 	})
-	i.add(task{name: config.RoleMetrics, run: run})
-	i.need(retained, bridge.FramesTopic)
-	return err
-}
-
-// partition gives package prom the values of an assigned partition.
-type partition struct{ *kafka.Assignment }
-
-func (p partition) Values(ctx context.Context) ([][]byte, error) {
-	messages, err := p.Fetch(ctx)
-	values := make([][]byte, len(messages))
-	for i := range messages {
-		values[i] = messages[i].Value
+	if err != nil {
+		return err
 	}
-	return values, err
+	i.add(task{name: config.RoleMetrics, run: run})
+	i.need(retained, prom.FramesTopic)
+	if c.RemoteWrite.URL != "" {
+		if err := i.addRemoteWrite(); err != nil {
+			return fmt.Errorf("remote write: %w", err)
+		}
+	}
+	if c.TimeSeries {
+		return i.addTimeSeries()
+	}
+	return nil
 }
 
-func (p partition) Commit(ctx context.Context) error {
-	return p.Assignment.Commit(ctx, p.Next())
+func (i *Ingest) addRemoteWrite() error {
+	c := i.options.Config.Metrics.RemoteWrite
+	tls, err := c.ClientTLS()
+	if err != nil {
+		return err
+	}
+	w, err := remotewrite.New(remotewrite.Options{
+		URL: c.URL, Header: c.Header(), TLS: tls, Timeout: c.Timeout, Version: i.options.Version,
+		Batch: c.Batch, BatchAge: c.BatchAge, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return w.Frames(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, remote write", run: run, ready: w.Ready})
+	return nil
+}
+
+func (i *Ingest) addTimeSeries() error {
+	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: []string{timeseries.Topic}, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	w, err := timeseries.New(timeseries.Options{Producer: producer, Registry: i.options.Registry, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	run, err := i.consume(kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
+		return w.Frames(ctx, p)
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, time series", run: run})
+	i.need(retained, timeseries.Topic)
+	return nil
 }
 
 func (i *Ingest) addAggregate() error {

@@ -14,6 +14,7 @@ type batch struct {
 	records  kafka.Batch
 	acks     []func() // one for each message, in the order they came
 	receipts receipts
+	sampled  []int64   // when the readings were, Unix milliseconds, as far as that is known
 	size     int64     // of the messages' payloads, decompressed
 	began    time.Time // when its first message came
 }
@@ -26,6 +27,7 @@ func (f *batch) reset() {
 	clear(f.acks) // they hold on to connections
 	f.acks = f.acks[:0]
 	f.receipts.reset()
+	f.sampled = f.sampled[:0]
 	f.size = 0
 }
 

@@ -299,6 +299,10 @@ func (b *Bridge) deliver(ctx context.Context, f *batch) error {
 		return err
 	}
 	b.options.Metrics.produceDuration.Observe(time.Since(started).Seconds())
+	now := b.options.Now().UnixMilli()
+	for _, timestamp := range f.sampled {
+		b.options.Metrics.latency.Sampled(timestamp, now)
+	}
 	b.receipt(f)
 	for _, ack := range f.acks {
 		ack()

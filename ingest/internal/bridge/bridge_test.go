@@ -113,6 +113,48 @@ func newBridge(t *testing.T, o Options) (*Bridge, *prometheus.Registry) {
 	return b, registry
 }
 
+// TestLatency counts how long readings were under way when Kafka has them, as far
+// as it is known when they were sampled.
+func TestLatency(t *testing.T) {
+	device := telemetry.Topic("a", telemetry.Frames)
+	b, registry := newBridge(t, Options{Producer: &produced{}, BatchMessages: 1}) // a batch is used again
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	acked := make(chan struct{})
+	for _, m := range []Message{
+		{Topic: device, Payload: fmt.Appendf(nil, `[{"id":"a","timestamp":%d,"epoch":1,"seq":0},{"id":"a","timestamp":%d,"epoch":1,"seq":1}]`, now-200, now-7_200_000)},
+		{Topic: device, Payload: fmt.Appendf(nil, `{"id":"a","timestamp":%d,"epoch":1,"seq":2}`, now+60_000)},                        // counts as no time at all
+		{Topic: device, Payload: fmt.Appendf(nil, `{"id":"a","timestamp":%d,"epoch":1,"seq":3,"clock":"unsynced"}`, now-86_400_000)}, // not known
+		{Topic: device, Payload: []byte(`{"id":"a","epoch":1,"lost":{"seq":[4,5],"reason":"power_cut"}}`)},
+		{Topic: telemetry.SeedTopic, Payload: fmt.Appendf(nil, `{"id":"b","timestamp":%d}`, now-86_400_000), Retained: true},
+		{Topic: device, Payload: fmt.Appendf(nil, `{"id":"other","timestamp":%d}`, now)}, // refused
+	} {
+		m.Ack = func() { acked <- struct{}{} }
+		b.Handle(ctx, m)
+		<-acked
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "telltale_bridge_latency_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 3 || h.GetSampleSum() != 7200.2 {
+			t.Errorf("%d readings with %v s, want 3 with 7200.2 s", h.GetSampleCount(), h.GetSampleSum())
+		}
+		return
+	}
+	t.Error("no histogram")
+}
+
 // carry has a bridge carry the messages and returns what it wrote, receipted
 // and counted.
 func carry(t *testing.T, messages ...Message) ([]record, []string, *prometheus.Registry) {

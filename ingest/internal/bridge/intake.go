@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/latency"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -46,11 +47,12 @@ type intake struct {
 	each    func(raw []byte, f *telemetry.Frame, err error) // the method, bound once
 
 	// Of the message at hand:
-	out     *batch
-	topic   string
-	device  string // "" on the seed topic
-	now     int64  // Unix milliseconds
-	refused int    // frames so far
+	out      *batch
+	topic    string
+	device   string // "" on the seed topic
+	retained bool
+	now      int64 // Unix milliseconds
+	refused  int   // frames so far
 
 	key, value, deviceHeader []byte
 	headers                  [1]kafka.Header
@@ -65,7 +67,7 @@ func (in *intake) init(o *Options) {
 // add takes the frames of m into out, and returns the size of what it took them
 // from: the payload's, decompressed.
 func (in *intake) add(out *batch, m Message) int64 {
-	in.out, in.topic, in.now = out, m.Topic, in.options.Now().UnixMilli()
+	in.out, in.topic, in.retained, in.now = out, m.Topic, m.Retained, in.options.Now().UnixMilli()
 	out.acks = append(out.acks, m.Ack)
 	m.Ack = nil
 	if err := in.route(m.Topic); err != nil {
@@ -197,6 +199,10 @@ func (in *intake) write(f *telemetry.Frame, value []byte) {
 	in.deviceHeader = append(in.deviceHeader[:0], in.device...)
 	in.headers[0] = kafka.Header{Key: headerDevice, Value: in.deviceHeader}
 	in.out.records.Append(FramesTopic, kafka.Record{Key: in.key, Value: value, Headers: in.headers[:], Time: in.now})
+	// What the broker had kept is delivered again at each subscription.
+	if !in.retained && latency.Known(f) {
+		in.out.sampled = append(in.out.sampled, f.Timestamp)
+	}
 	switch {
 	case f.IsLoss():
 		in.out.receipts.of(in.device).Add(f.ID, f.Epoch, f.Lost.Seqs)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/telltale-iot/telltale/ingest/internal/latency"
 )
 
 // Metrics are the bridge's. They are made before it, for its producer counts
@@ -20,6 +22,7 @@ type Metrics struct {
 	retries         *prometheus.CounterVec
 	unacknowledged  prometheus.Gauge
 	produceDuration prometheus.Histogram
+	latency         latency.Histogram
 }
 
 // NewMetrics registers the metrics.
@@ -68,8 +71,9 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Help:    "Time until Kafka had acknowledged all of a batch, retries included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
+		latency: latency.New("telltale_bridge_latency_seconds", "Time from a reading's sampling until Kafka had acknowledged it."),
 	}
-	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration} {
+	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration, m.latency} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("bridge: %w", err)
 		}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"crypto/tls"
+	"encoding/base64"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -86,11 +88,27 @@ type Sink struct {
 	BatchAge time.Duration `yaml:"batch_age" help:"longest time that a frame waits for others to be written with"`
 }
 
-// Metrics is the HTTP endpoint, of every role.
+// Metrics is the HTTP endpoint, of every role, and what the metrics role does
+// with frames.
 type Metrics struct {
-	Listen     string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz"`
-	StaleAfter time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
-	MaxSensors int           `yaml:"max_sensors" help:"most sensors that are shown"`
+	Listen      string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz"`
+	StaleAfter  time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
+	MaxSensors  int           `yaml:"max_sensors" help:"most sensors that are shown"`
+	RemoteWrite RemoteWrite   `yaml:"remote_write"`
+	TimeSeries  bool          `yaml:"time_series" help:"write a record of each frame to the topic iot-metrics-time-series"`
+}
+
+// RemoteWrite is the receiver that frames are sent to, each with its own time.
+type RemoteWrite struct {
+	URL         string          `yaml:"url" help:"Prometheus remote write receiver, http:// or https:// (empty: none)"`
+	Username    string          `yaml:"username" help:"user of basic authentication (empty: none)"`
+	Password    settings.Secret `yaml:"password" help:"user's password"`
+	BearerToken settings.Secret `yaml:"bearer_token" help:"token of bearer authentication"`
+	Headers     []string        `yaml:"headers" help:"more headers of a request, each NAME: VALUE"`
+	TLS         settings.TLS    `yaml:"tls"`
+	Batch       int             `yaml:"batch" help:"most samples in one request"`
+	BatchAge    time.Duration   `yaml:"batch_age" help:"longest time that a sample waits for others to be sent with"`
+	Timeout     time.Duration   `yaml:"timeout" help:"time that one request may take"`
 }
 
 // The roles.
@@ -98,7 +116,7 @@ const (
 	RoleBridge    = "bridge"    // MQTT to Kafka
 	RoleAggregate = "aggregate" // windows, from Kafka to MongoDB and Kafka
 	RoleSink      = "sink"      // frames, from Kafka to MongoDB
-	RoleMetrics   = "metrics"   // latest values, from Kafka to Prometheus
+	RoleMetrics   = "metrics"   // frames, from Kafka to Prometheus
 )
 
 // Default returns the configuration that holds where nothing else is said: all
@@ -139,9 +157,12 @@ func Default() Config {
 			Retention: 30 * 24 * time.Hour,
 			MaxOpen:   100_000,
 		},
-		Sink:    Sink{Batch: 1000, BatchAge: 100 * time.Millisecond},
-		Metrics: Metrics{Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000},
-		Log:     settings.Log{Level: "info", Format: "text"},
+		Sink: Sink{Batch: 1000, BatchAge: 100 * time.Millisecond},
+		Metrics: Metrics{
+			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000,
+			RemoteWrite: RemoteWrite{Headers: []string{}, Batch: 2000, BatchAge: time.Second, Timeout: 30 * time.Second},
+		},
+		Log: settings.Log{Level: "info", Format: "text"},
 	}
 }
 
@@ -166,6 +187,31 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 		return nil, nil
 	}
 	return m.TLS.Client()
+}
+
+// ClientTLS returns the TLS of the connections to the receiver, nil if they are
+// not encrypted. The error says which file is wrong.
+func (r RemoteWrite) ClientTLS() (*tls.Config, error) {
+	if !strings.HasPrefix(r.URL, "https://") {
+		return nil, nil
+	}
+	return r.TLS.Client()
+}
+
+// Header returns the headers of a request that are configured.
+func (r RemoteWrite) Header() http.Header {
+	header := http.Header{}
+	for _, h := range r.Headers {
+		name, value, _ := strings.Cut(h, ":")
+		header.Add(name, strings.TrimSpace(value))
+	}
+	switch {
+	case r.Username != "":
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(r.Username+":"+r.Password.Reveal())))
+	case !r.BearerToken.IsZero():
+		header.Set("Authorization", "Bearer "+r.BearerToken.Reveal())
+	}
+	return header
 }
 
 // ClientTLS returns the TLS of the connections to Kafka, nil if they are not

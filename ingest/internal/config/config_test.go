@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ func TestParse(t *testing.T) {
 	want.Bridge.MaxPayload = settings.MiB
 	want.Aggregate.Window = 10 * time.Second
 	want.Metrics.Listen = ":0"
+	want.Metrics.TimeSeries = true
+	want.Metrics.RemoteWrite.URL = "https://receiver/api/v1/write"
+	want.Metrics.RemoteWrite.Headers = []string{"X-Scope-OrgID: factory"}
 	got, err := Parse("ingest.yaml", []byte(`
 roles: [sink]
 mqtt: {url: "tls://broker:8883", seed_topic: "", tls: {server_name: b}}
@@ -40,7 +44,10 @@ kafka:
 mongo: {uri: "mongodb+srv://user@cluster.example/?w=majority", frames_ttl: 0s}
 bridge: {max_payload: 1MiB}
 aggregate: {window: 10s}
-metrics: {listen: ":0"}
+metrics:
+  listen: ":0"
+  remote_write: {url: "https://receiver/api/v1/write", headers: ["X-Scope-OrgID: factory"]}
+  time_series: on
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -60,17 +67,62 @@ func TestClientTLS(t *testing.T) {
 			config, err := MQTT{URL: "tcp://a:1", TLS: none}.ClientTLS()
 			return config != nil, err
 		},
+		"the receiver": func() (bool, error) {
+			config, err := RemoteWrite{URL: "http://a", TLS: none}.ClientTLS()
+			return config != nil, err
+		},
 		"Kafka": func() (bool, error) { config, err := Kafka{TLS: none}.ClientTLS(); return config != nil, err },
 	} {
 		if encrypted, err := client(); encrypted || err != nil {
 			t.Errorf("%s without TLS: got %t, %v", name, encrypted, err)
 		}
 	}
+	if config, err := (RemoteWrite{URL: "https://a", TLS: settings.TLS{ServerName: "b"}}).ClientTLS(); err != nil || config.ServerName != "b" {
+		t.Errorf("the receiver: got %v, %v", config, err)
+	}
 	if config, err := (MQTT{URL: "tls://a:1", TLS: settings.TLS{ServerName: "b"}}).ClientTLS(); err != nil || config.ServerName != "b" {
 		t.Errorf("MQTT: got %v, %v", config, err)
 	}
 	if _, err := (Kafka{TLSEnabled: true, TLS: none}).ClientTLS(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Kafka without authorities: got %v", err)
+	}
+}
+
+func TestRemoteWriteHeader(t *testing.T) {
+	for _, tt := range []struct {
+		settings RemoteWrite
+		want     http.Header
+	}{
+		{RemoteWrite{}, http.Header{}},
+		{RemoteWrite{Headers: []string{"X-Scope-OrgID:  factory ", "a: b:c"}, BearerToken: settings.NewSecret("t")},
+			http.Header{"X-Scope-Orgid": {"factory"}, "A": {"b:c"}, "Authorization": {"Bearer t"}}},
+		// RFC 7617, section 2
+		{RemoteWrite{Username: "Aladdin", Password: settings.NewSecret("open sesame")}, http.Header{"Authorization": {"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="}}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.settings.Header()); diff != "" {
+			t.Errorf("%+v: -want +got:\n%s", tt.settings, diff)
+		}
+	}
+}
+
+// A receiver has one kind of credentials, and a password its user.
+func TestRemoteWriteCredentials(t *testing.T) {
+	for _, tt := range []struct {
+		settings RemoteWrite
+		want     string
+	}{
+		{RemoteWrite{Password: settings.NewSecret("p")}, "username"},
+		{RemoteWrite{Username: "u", Password: settings.NewSecret("p"), BearerToken: settings.NewSecret("t")}, "bearer_token_file"},
+		{RemoteWrite{Username: "u", Password: settings.NewSecret("p")}, ""},
+		{RemoteWrite{BearerToken: settings.NewSecret("t")}, ""},
+	} {
+		r := Default().Metrics.RemoteWrite
+		r.URL, r.Username, r.Password, r.BearerToken = "https://a", tt.settings.Username, tt.settings.Password, tt.settings.BearerToken
+		got := ""
+		r.Validate(func(path, _, _ string) { got += path })
+		if got != tt.want {
+			t.Errorf("%+v: reported %q, want %q", tt.settings, got, tt.want)
+		}
 	}
 }
 
@@ -129,6 +181,21 @@ func TestProblems(t *testing.T) {
 			"ingest.yaml:1:19: metrics.listen: 9464: want text; put it in quotes\n" +
 				"ingest.yaml:1:38: metrics.stale_after: 0s: want from 1s to 8760h\n" +
 				"ingest.yaml:1:55: metrics.max_sensors: 0: want from 1 to 10000000"},
+		{"remote write", "metrics: {remote_write: {url: \"receiver:9090\", batch: 4, batch_age: -1s, timeout: 0s}}",
+			"ingest.yaml:1:31: metrics.remote_write.url: receiver:9090: want the receiver as http://HOST/PATH or https://HOST/PATH\n" +
+				"ingest.yaml:1:55: metrics.remote_write.batch: 4: want from 5 to 100000\n" +
+				"ingest.yaml:1:69: metrics.remote_write.batch_age: -1s: want from 0s to 1m\n" +
+				"ingest.yaml:1:83: metrics.remote_write.timeout: 0s: want from 100ms to 10m"},
+		{"remote write url with a user", "metrics: {remote_write: {url: \"http://u:hunter2@a\"}}",
+			"ingest.yaml:1:31: metrics.remote_write.url: want the receiver as http://HOST/PATH or https://HOST/PATH; user and password belong in username and password_file"},
+		{"remote write TLS without https", "metrics: {remote_write: {url: \"http://a\", tls: {ca_file: b}}}",
+			"ingest.yaml:1:31: metrics.remote_write.url: http://a: want a url that begins with https:// if there is a tls setting"},
+		{"remote write user without a password", "metrics: {remote_write: {url: \"http://a\", username: b}}",
+			"ingest.yaml:1:11: metrics.remote_write.password_file: want the file that holds the user's password"},
+		{"remote write headers", "metrics: {remote_write: {url: \"http://a\", headers: [\"hunter2\"]}}",
+			"ingest.yaml:1:43: metrics.remote_write.headers: want each header as NAME: VALUE"},
+		{"remote write credentials in a header", "metrics: {remote_write: {url: \"http://a\", headers: [\"authorization: hunter2\"]}}",
+			"ingest.yaml:1:43: metrics.remote_write.headers: want the credentials in password_file or bearer_token_file"},
 		{"no address to listen on", "metrics: {listen: \"\"}", `ingest.yaml:1:19: metrics.listen: "": want an address to listen on, such as 127.0.0.1:9464 or :9464`},
 		{"log", "log: {level: loud}", "ingest.yaml:1:14: log.level: loud: want debug, info, warn or error"},
 	} {

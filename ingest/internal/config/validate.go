@@ -2,8 +2,11 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/telltale-iot/telltale/internal/settings"
 )
@@ -137,4 +140,38 @@ func (m Metrics) Validate(report report) {
 	}
 	settings.Within(report, "stale_after", m.StaleAfter, time.Second, 365*day)
 	settings.Within(report, "max_sensors", m.MaxSensors, 1, maxCount)
+}
+
+// Validate reports what is wrong with the settings of the receiver.
+func (r RemoteWrite) Validate(report report) {
+	const want = "the receiver as http://HOST/PATH or https://HOST/PATH"
+	switch u, err := url.Parse(r.URL); {
+	case r.URL == "":
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		report("url", "", want)
+	case u.User != nil:
+		report("url", "", want+"; user and password belong in username and password_file")
+	case u.Scheme == "http" && r.TLS != (settings.TLS{}):
+		report("url", "", "a url that begins with https:// if there is a tls setting")
+	}
+	switch {
+	case r.Username == "" && !r.Password.IsZero():
+		report("username", "", "the user that the password belongs to")
+	case r.Username != "" && r.Password.IsZero():
+		report("password_file", "", "the file that holds the user's password")
+	case r.Username != "" && !r.BearerToken.IsZero():
+		report("bearer_token_file", "", "either username or bearer_token_file, not both")
+	}
+	for _, h := range r.Headers {
+		name, value, ok := strings.Cut(h, ":")
+		// A header may be a secret that this is no place for: it is not shown.
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			report("headers", "", "each header as NAME: VALUE")
+		} else if strings.EqualFold(name, "Authorization") {
+			report("headers", "", "the credentials in password_file or bearer_token_file")
+		}
+	}
+	settings.Within(report, "batch", r.Batch, 5, maxMessages)
+	settings.Within(report, "batch_age", r.BatchAge, 0, time.Minute)
+	settings.Within(report, "timeout", r.Timeout, 100*time.Millisecond, 10*time.Minute)
 }

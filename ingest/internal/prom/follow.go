@@ -2,49 +2,83 @@ package prom
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/internal/telemetry"
+)
+
+// Group is the consumer group, and FramesTopic what it reads.
+const (
+	Group       = "telltale-metrics"
+	FramesTopic = "iot-frames"
 )
 
 // CommitEvery bounds how often a partition's offset is committed: a restart
 // that reads a few seconds again shows nothing else.
 const CommitEvery = 5 * time.Second
 
-// Partition is a partition of the frames that this process shows.
-type Partition interface {
-	// Values returns the values of the next records, none if none came in a
-	// while. They are good until the next call.
-	Values(ctx context.Context) ([][]byte, error)
-	// Commit notes that all records returned so far need not be read again.
-	Commit(ctx context.Context) error
+// Source is one assigned partition of iot-frames.
+type Source interface {
+	ID() int
+	Next() int64
+	Lag() int64 // negative before anything is known
+	// Fetch returns the next records, none after a while without any. They
+	// are good until the next Fetch. Its error ends the work.
+	Fetch(ctx context.Context) ([]kafka.Message, error)
+	Commit(ctx context.Context, offset int64) error
 }
 
-// Follow observes the frames of p until ctx ends or p fails, and returns why.
-// A record that is no frame is passed over: the bridge writes none, and the
-// sink accounts for those of others.
-func (l *Latest) Follow(ctx context.Context, p Partition) error {
+// Follow observes the frames of one partition until ctx ends or the source
+// fails. It returns nil when ctx has ended. It may be called for several
+// partitions at once. A record that is no frame is counted and passed over: the
+// bridge writes none, and the sink accounts for those of others.
+func (l *Latest) Follow(ctx context.Context, source Source) error {
+	partition := strconv.Itoa(source.ID())
+	defer l.lag.DeleteLabelValues(partition)
+	err := l.follow(ctx, source, partition)
+	if errors.Is(err, kafka.ErrNotOwner) {
+		<-ctx.Done() // the group ends the assignment as soon as it notices
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("prom: %w", err)
+}
+
+func (l *Latest) follow(ctx context.Context, source Source, partition string) error {
 	var decoder telemetry.Decoder
-	committed := l.options.Now()
-	dirty := false
+	committed, committedAt := source.Next(), l.options.Now()
 	for {
-		values, err := p.Values(ctx)
+		messages, err := source.Fetch(ctx)
 		if err != nil {
-			return fmt.Errorf("prom: %w", err)
+			return err
 		}
-		for _, value := range values {
+		for i := range messages {
 			var f telemetry.Frame
-			if decoder.Decode(value, &f) == nil {
+			if decoder.Decode(messages[i].Value, &f) == nil {
 				l.Observe(&f)
+			} else {
+				l.passOver()
 			}
 		}
-		dirty = dirty || len(values) > 0
-		if now := l.options.Now(); dirty && now.Sub(committed) >= CommitEvery {
-			if err := p.Commit(ctx); err != nil {
-				return fmt.Errorf("prom: %w", err)
+		if lag := source.Lag(); lag >= 0 {
+			l.lag.WithLabelValues(partition).Set(float64(lag))
+		}
+		if now := l.options.Now(); source.Next() != committed && now.Sub(committedAt) >= CommitEvery {
+			if err := source.Commit(ctx, source.Next()); err != nil {
+				return err
 			}
-			committed, dirty = now, false
+			committed, committedAt = source.Next(), now
 		}
 	}
+}
+
+func (l *Latest) passOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.undecodable++
 }

@@ -27,38 +27,21 @@ type Options struct {
 // them. It is safe for concurrent use.
 type Latest struct {
 	options Options
+	metrics []Metric
+	descs   []*prometheus.Desc // of metrics
+	lag     *prometheus.GaugeVec
 
-	mu      sync.Mutex
-	sensors map[string]reading
-	refused uint64
-}
-
-// reading is the newest frame of a sensor.
-type reading struct {
-	name, place string
-	timestamp   int64
-	payload     telemetry.Payload
-}
-
-var labels = []string{"sensor_id", "sensor_name", "place_id"}
-
-// families are the gauges by measure. A base unit is so many of the wire's
-// millionths: one division keeps the decimal exact where a factor would not.
-var families = [telemetry.Measures]struct {
-	desc    *prometheus.Desc
-	divisor float64
-}{
-	telemetry.Temperature: {prometheus.NewDesc("telltale_temperature_celsius", "Latest temperature of the sensor.", labels, nil), 1e6},
-	telemetry.Humidity:    {prometheus.NewDesc("telltale_relative_humidity_ratio", "Latest relative humidity of the sensor, 0 to 1.", labels, nil), 1e8},
-	telemetry.Pressure:    {prometheus.NewDesc("telltale_pressure_pascals", "Latest air pressure of the sensor.", labels, nil), 1e4},
-	telemetry.Luminosity:  {prometheus.NewDesc("telltale_illuminance_lux", "Latest illuminance of the sensor.", labels, nil), 1e6},
+	mu          sync.Mutex
+	sensors     map[string]telemetry.Frame // the newest
+	refused     uint64
+	undecodable uint64
 }
 
 var (
-	timestampDesc = prometheus.NewDesc("telltale_reading_timestamp_seconds", "Unix time of the sensor's latest reading.", labels, nil)
-	shownDesc     = prometheus.NewDesc("telltale_metrics_sensors", "Sensors that the metrics role knows.", nil, nil)
-	capDesc       = prometheus.NewDesc("telltale_metrics_sensors_limit", "Sensors that the metrics role shows at most.", nil, nil)
-	refusedDesc   = prometheus.NewDesc("telltale_metrics_frames_refused_total", "Frames not shown because their sensor is above the limit.", nil, nil)
+	shownDesc       = prometheus.NewDesc("telltale_metrics_sensors", "Sensors that the metrics role knows.", nil, nil)
+	capDesc         = prometheus.NewDesc("telltale_metrics_sensors_limit", "Sensors that the metrics role shows at most.", nil, nil)
+	refusedDesc     = prometheus.NewDesc("telltale_metrics_frames_refused_total", "Frames not shown because their sensor is above the limit.", nil, nil)
+	undecodableDesc = prometheus.NewDesc("telltale_metrics_undecodable_total", "Records of iot-frames that are no frame.", nil, nil)
 )
 
 // NewLatest returns a Latest without readings.
@@ -72,7 +55,14 @@ func NewLatest(o Options) (*Latest, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Latest{options: o, sensors: make(map[string]reading)}, nil
+	l := &Latest{options: o, metrics: SensorMetrics(), sensors: make(map[string]telemetry.Frame)}
+	for _, m := range l.metrics {
+		l.descs = append(l.descs, prometheus.NewDesc(m.Name, m.Help, []string{LabelSensorID, LabelSensorName, LabelPlaceID}, nil))
+	}
+	l.lag = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "telltale_metrics_lag_records", Help: "Records of iot-frames after the last one read.",
+	}, []string{"partition"})
+	return l, nil
 }
 
 // Observe takes f in if it is newer than what the sensor shows. A declared
@@ -89,7 +79,7 @@ func (l *Latest) Observe(f *telemetry.Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known, ok := l.sensors[f.ID]
-	if ok && f.Timestamp < known.timestamp {
+	if ok && f.Timestamp < known.Timestamp {
 		return
 	}
 	if !ok && len(l.sensors) >= l.options.MaxSensors {
@@ -99,7 +89,7 @@ func (l *Latest) Observe(f *telemetry.Frame) {
 			return
 		}
 	}
-	l.sensors[f.ID] = reading{name: f.Name, place: f.PlaceID, timestamp: f.Timestamp, payload: f.Payload}
+	l.sensors[f.ID] = *f
 }
 
 func (l *Latest) stale(timestamp int64, now time.Time) bool {
@@ -108,8 +98,8 @@ func (l *Latest) stale(timestamp int64, now time.Time) bool {
 
 // forget drops the sensors whose reading is stale.
 func (l *Latest) forget(now time.Time) {
-	for id, r := range l.sensors {
-		if l.stale(r.timestamp, now) {
+	for id, f := range l.sensors {
+		if l.stale(f.Timestamp, now) {
 			delete(l.sensors, id)
 		}
 	}
@@ -117,28 +107,30 @@ func (l *Latest) forget(now time.Time) {
 
 // Describe implements [prometheus.Collector].
 func (l *Latest) Describe(descs chan<- *prometheus.Desc) {
-	for _, family := range families {
-		descs <- family.desc
-	}
-	for _, desc := range []*prometheus.Desc{timestampDesc, shownDesc, capDesc, refusedDesc} {
+	for _, desc := range l.descs {
 		descs <- desc
 	}
+	for _, desc := range []*prometheus.Desc{shownDesc, capDesc, refusedDesc, undecodableDesc} {
+		descs <- desc
+	}
+	l.lag.Describe(descs)
 }
 
 // Collect implements [prometheus.Collector].
 func (l *Latest) Collect(metrics chan<- prometheus.Metric) {
+	l.lag.Collect(metrics)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(l.options.Now())
-	for id, r := range l.sensors {
-		for m, family := range families {
-			if v, ok := r.payload.Get(telemetry.Measure(m)); ok {
-				metrics <- prometheus.MustNewConstMetric(family.desc, prometheus.GaugeValue, float64(v)/family.divisor, id, r.name, r.place)
+	for id, f := range l.sensors {
+		for i, m := range l.metrics {
+			if v, ok := m.Of(&f); ok {
+				metrics <- prometheus.MustNewConstMetric(l.descs[i], prometheus.GaugeValue, v, id, f.Name, f.PlaceID)
 			}
 		}
-		metrics <- prometheus.MustNewConstMetric(timestampDesc, prometheus.GaugeValue, float64(r.timestamp)/1e3, id, r.name, r.place)
 	}
 	metrics <- prometheus.MustNewConstMetric(shownDesc, prometheus.GaugeValue, float64(len(l.sensors)))
 	metrics <- prometheus.MustNewConstMetric(capDesc, prometheus.GaugeValue, float64(l.options.MaxSensors))
 	metrics <- prometheus.MustNewConstMetric(refusedDesc, prometheus.CounterValue, float64(l.refused))
+	metrics <- prometheus.MustNewConstMetric(undecodableDesc, prometheus.CounterValue, float64(l.undecodable))
 }

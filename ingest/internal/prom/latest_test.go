@@ -61,6 +61,9 @@ telltale_metrics_sensors 1
 # HELP telltale_metrics_sensors_limit Sensors that the metrics role shows at most.
 # TYPE telltale_metrics_sensors_limit gauge
 telltale_metrics_sensors_limit 10
+# HELP telltale_metrics_undecodable_total Records of iot-frames that are no frame.
+# TYPE telltale_metrics_undecodable_total counter
+telltale_metrics_undecodable_total 0
 # HELP telltale_pressure_pascals Latest air pressure of the sensor.
 # TYPE telltale_pressure_pascals gauge
 telltale_pressure_pascals{place_id="house-2",sensor_id="greenhouse-7",sensor_name="The greenhouse-7"} 101325

@@ -4,12 +4,15 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/telltale-iot/telltale/ingest/internal/latency"
 )
 
 type metrics struct {
 	stored, duplicates, losses prometheus.Counter
 	letters, retries           *prometheus.CounterVec
 	lag                        *prometheus.GaugeVec
+	latency                    latency.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -25,8 +28,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "telltale", Subsystem: "sink", Name: "lag_records", Help: "Records after the last one read.",
 		}, []string{"partition"}),
+		latency: latency.New("telltale_sink_latency_seconds", "Time from a reading's sampling until the database had stored it, of those stored for the first time."),
 	}
-	for _, c := range []prometheus.Collector{m.stored, m.duplicates, m.losses, m.letters, m.retries, m.lag} {
+	for _, c := range []prometheus.Collector{m.stored, m.duplicates, m.losses, m.letters, m.retries, m.lag, m.latency} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/latency"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -110,7 +111,8 @@ func New(o Options) (*Sink, error) {
 // partitions at once.
 func (s *Sink) Frames(ctx context.Context, source Source) error {
 	defer s.metrics.gone(source)
-	p := &partition{Sink: s, source: source, committed: source.Next(), committedAt: s.options.Now()}
+	from := source.Next()
+	p := &partition{Sink: s, source: source, next: from, written: from, committed: from, committedAt: s.options.Now()}
 	for {
 		err := p.turn(ctx)
 		if errors.Is(err, kafka.ErrNotOwner) {
@@ -140,6 +142,7 @@ type partition struct {
 	began   time.Time // when the first of them came
 
 	next        int64 // offset after the last record read
+	written     int64 // offset after the last record written
 	committed   int64
 	committedAt time.Time
 }
@@ -207,6 +210,14 @@ func (p *partition) letter(reason, detail, device string, key, value []byte) {
 
 // write stores what was read, and then the dead letters.
 func (p *partition) write(ctx context.Context) error {
+	if err := p.put(ctx); err != nil {
+		return err
+	}
+	p.written = p.next
+	return nil
+}
+
+func (p *partition) put(ctx context.Context) error {
 	if len(p.frames) > 0 {
 		var answers []error
 		if err := p.retry(ctx, "store", func(ctx context.Context) (err error) {
@@ -215,10 +226,14 @@ func (p *partition) write(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+		now := p.options.Now().UnixMilli()
 		for i, answer := range answers {
 			switch {
 			case answer == nil:
 				p.metrics.stored.Inc()
+				if f := &p.frames[i].Frame; latency.Known(f) {
+					p.metrics.latency.Sampled(f.Timestamp, now)
+				}
 			case errors.Is(answer, ErrDuplicate):
 				p.metrics.duplicates.Inc()
 			default:
@@ -257,13 +272,13 @@ func (p *partition) waiting() bool {
 
 // commit notes that what has been written need not be read again.
 func (p *partition) commit(ctx context.Context, now time.Time) error {
-	if p.waiting() || p.next <= p.committed || now.Sub(p.committedAt) < commitEvery {
+	if p.written <= p.committed || now.Sub(p.committedAt) < commitEvery {
 		return nil
 	}
-	if err := p.source.Commit(ctx, p.next); err != nil {
+	if err := p.source.Commit(ctx, p.written); err != nil {
 		return err
 	}
-	p.committed, p.committedAt = p.next, now
+	p.committed, p.committedAt = p.written, now
 	return nil
 }
 

@@ -177,6 +177,16 @@ func TestFrames(t *testing.T) {
 	if n := len(src.commits); n == 0 || src.commits[n-1] != int64(len(src.messages)) {
 		t.Errorf("commits %v of %d records", src.commits, len(src.messages))
 	}
+	// Of the three that were stored for the first time: the source's clock says when.
+	latency, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range latency {
+		if h := f.GetMetric()[0].GetHistogram(); h != nil && (f.GetName() != "telltale_sink_latency_seconds" || h.GetSampleCount() != 3 || h.GetSampleSum() != 2.996) {
+			t.Errorf("%s: %d readings with %v s, want 3 with 2.996 s", f.GetName(), h.GetSampleCount(), h.GetSampleSum())
+		}
+	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP telltale_sink_losses_total Declared losses stored, those stored before included.
 # TYPE telltale_sink_losses_total counter
@@ -194,6 +204,32 @@ func TestBatchesAreBounded(t *testing.T) {
 	run(t, st, &letters{}, src, 10)
 	if want := []int{10, 10, 5}; !slices.Equal(st.sizes, want) {
 		t.Errorf("batches of %v, want %v", st.sizes, want)
+	}
+}
+
+// TestCommitsUnderAStream: that there is always a batch begun does not keep what
+// is written from being committed.
+func TestCommitsUnderAStream(t *testing.T) {
+	st, src := newStore(), &source{batch: 7}
+	for seq := range 700 {
+		src.messages = append(src.messages, message(reading(seq)))
+	}
+	s, err := New(Options{Store: st, Producer: &letters{}, Batch: 10, BatchAge: time.Hour, Registry: prometheus.NewRegistry(), Now: func() time.Time { return src.clock }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range src.messages {
+		src.messages[i].Offset = int64(i)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	src.end, src.clock = cancel, time.UnixMilli(1_700_000_000_000)
+	if err := s.Frames(ctx, src); err != nil {
+		t.Fatal(err)
+	}
+	// A hundred fetches take 50 s of the source's clock.
+	if n := len(src.commits); n < 40 || src.commits[n-1] != 700 || !slices.IsSorted(src.commits) {
+		t.Errorf("committed %v", src.commits)
 	}
 }
 
