@@ -217,7 +217,7 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 			// A zombie that has learned of it is given the time to make good
 			// what it did.
 			if !slices.ContainsFunc(w.lives, (*life).repairing) {
-				time.Sleep(time.Duration(rapid.IntRange(1, 40).Draw(w.t, "seconds")) * time.Second)
+				<-time.After(time.Duration(rapid.IntRange(1, 40).Draw(w.t, "seconds")) * time.Second)
 			}
 		case 4, 5, 6, 7:
 			for range min(len(frames), rapid.IntRange(1, 10).Draw(w.t, "sent")) {
@@ -226,7 +226,7 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 			}
 		default:
 			if len(waiting) == 0 {
-				time.Sleep(100 * time.Millisecond)
+				<-time.After(100 * time.Millisecond)
 				continue
 			}
 			l := waiting[rapid.IntRange(0, len(waiting)-1).Draw(w.t, "life")]
@@ -312,10 +312,10 @@ func (w *world) idle() {
 			quiet = 0
 			w.answer(waiting[work], verdict{done: true})
 		case len(waiting) < len(w.shards):
-			time.Sleep(100 * time.Millisecond) // one is in a backoff
+			<-time.After(100 * time.Millisecond) // one is in a backoff
 		default:
 			quiet++
-			time.Sleep(5 * time.Second)
+			<-time.After(5 * time.Second)
 			for _, l := range waiting {
 				w.answer(l, verdict{done: true})
 			}

@@ -343,7 +343,7 @@ func (o *object) add(name string, value any) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Fprintf(o, "%s%q:%s", separator, name, encoded)
+	fmt.Fprintf(&o.Buffer, "%s%q:%s", separator, name, encoded)
 }
 
 func (o *object) json() string { return o.String() + "}" }
