@@ -61,6 +61,9 @@ type Store interface {
 	// spans, of the same sensor and epoch; perhaps others, too.
 	WindowsTouching(ctx context.Context, spans []window.Declared) ([]Window, error)
 
+	// LossEpochs returns the epochs of a sensor in which losses are declared.
+	LossEpochs(ctx context.Context, sensor string) ([]uint64, error)
+
 	// Losses returns the declarations that touch any of the given spans.
 	Losses(ctx context.Context, spans []window.Declared) ([]window.Declared, error)
 }
@@ -119,6 +122,9 @@ func Run(ctx context.Context, o Options, fn func(*Report) error) error {
 	}
 	return nil
 }
+
+// endOfTime is the year 10000: no window ends after it.
+const endOfTime = 253402300800000
 
 type query struct {
 	Options
@@ -187,6 +193,22 @@ func (q *query) sensor(ctx context.Context, sensor string) (*Report, error) {
 			c.epoch(number)
 		}
 	}
+	// So is one of which all is lost: nothing says when that was.
+	lost, err := q.Store.LossEpochs(ctx, sensor)
+	if err != nil {
+		return nil, err
+	}
+	for _, number := range lost {
+		if c.epochs[number] != nil {
+			continue
+		}
+		switch w, err := q.Store.WindowBefore(ctx, sensor, &number, endOfTime); {
+		case err != nil:
+			return nil, err
+		case w == nil:
+			c.epoch(number)
+		}
+	}
 	r := &Report{Sensor: sensor, From: q.from, To: q.to, Unsequenced: c.unsequenced}
 	for _, number := range slices.Sorted(maps.Keys(c.epochs)) {
 		if err := q.explain(ctx, r, c.epochs[number]); err != nil {
@@ -227,7 +249,7 @@ func (q *query) explain(ctx context.Context, r *Report, e *epoch) error {
 			// A clock that jumped puts a reading far from its neighbours.
 			found := open.within(s.SeqRange)
 			for j := range found {
-				found[j].from, found[j].to = windows[i].First, windows[i].Last
+				found[j].least, found[j].greatest = windows[i].First, windows[i].Last
 			}
 			r.add(e.number, Elsewhere, found)
 			open.remove(s.SeqRange)
@@ -247,7 +269,7 @@ func (q *query) explain(ctx context.Context, r *Report, e *epoch) error {
 	}
 	for _, g := range missing {
 		state := Missing
-		if at := open[open.from(g.Seqs.First)]; at.to > q.now-q.Settle.Milliseconds() {
+		if at := open[open.from(g.Seqs.First)]; at.greatest > q.now-q.Settle.Milliseconds() {
 			state = NotYet
 		}
 		r.addGap(g, state, open)
@@ -289,36 +311,40 @@ func (q *query) findGaps(ctx context.Context, sensor string, e *epoch) error {
 	switch {
 	case len(later) > 0:
 		line.add(later[0])
-	case len(line) > 0:
+	default:
 		// What was declared lost after the last reading was counted on from it.
-		tail, err := q.tail(ctx, sensor, e.number, line[len(line)-1])
+		tail, err := q.tail(ctx, sensor, e.number, line)
 		if err != nil {
 			return err
 		}
-		if tail.Last >= tail.First {
-			e.gaps = append(e.gaps, tail)
-		}
+		e.gaps = append(e.gaps, tail...)
 	}
 	// An epoch of which all is before the interval has nothing in it.
 	if inside || len(later) > 0 {
 		e.gaps = append(line.gaps(), e.gaps...)
 		if len(earlier) == 0 && line[0].First > 0 {
-			e.gaps = append(set{{telemetry.SeqRange{Last: line[0].First - 1}, 0, line[0].from}}, e.gaps...)
+			e.gaps = append(set{{SeqRange: telemetry.SeqRange{Last: line[0].First - 1}, greatest: line[0].from}}, e.gaps...)
 		}
 	}
 	return nil
 }
 
-// tail returns the range from after the last reading of an epoch to the end of
-// what is declared lost, empty if nothing is.
-func (q *query) tail(ctx context.Context, sensor string, number uint64, last run) (run, error) {
-	rest := telemetry.SeqRange{First: last.Last + 1, Last: telemetry.MaxSeq}
-	losses, err := q.Store.Losses(ctx, []window.Declared{{Sensor: sensor, Epoch: number, Loss: telemetry.Loss{Seqs: rest}}})
-	tail := run{telemetry.SeqRange{First: rest.First, Last: last.Last}, last.to, 0}
-	for _, l := range losses {
-		tail.Last = max(tail.Last, l.Seqs.Last)
+// tail returns what is after the last reading of an epoch, up to the end of
+// what is declared lost; nothing if nothing is.
+func (q *query) tail(ctx context.Context, sensor string, number uint64, line set) (set, error) {
+	rest := run{SeqRange: telemetry.SeqRange{Last: telemetry.MaxSeq}}
+	if n := len(line); n > 0 {
+		rest.First, rest.least = line[n-1].Last+1, line[n-1].to
 	}
-	return tail, err
+	losses, err := q.Store.Losses(ctx, []window.Declared{{Sensor: sensor, Epoch: number, Loss: telemetry.Loss{Seqs: rest.SeqRange}}})
+	if err != nil || len(losses) == 0 {
+		return nil, err
+	}
+	rest.Last = rest.First
+	for _, l := range losses {
+		rest.Last = max(rest.Last, l.Seqs.Last)
+	}
+	return set{rest}, nil
 }
 
 // collection gathers what the windows and frames of the interval say.
@@ -427,7 +453,7 @@ func (c *collection) frame(f Frame) {
 		return
 	}
 	number, seq := uint64(*f.Epoch), uint64(*f.Seq)
-	s := run{telemetry.SeqRange{First: seq, Last: seq}, f.Timestamp, f.Timestamp}
+	s := run{telemetry.SeqRange{First: seq, Last: seq}, f.Timestamp, f.Timestamp, f.Timestamp, f.Timestamp}
 	covered := false
 	for _, w := range c.open {
 		if w.covered[number].has(seq) {
@@ -498,7 +524,7 @@ func (w *Window) runs() map[uint64]set {
 		for i, r := range s.Seqs {
 			// That the first number has the first time is known only of an epoch
 			// that has the window for itself.
-			one := run{telemetry.SeqRange{First: uint64(r.First), Last: uint64(r.Last)}, w.Last, w.First}
+			one := run{telemetry.SeqRange{First: uint64(r.First), Last: uint64(r.Last)}, w.First, w.Last, w.Last, w.First}
 			if i == 0 && len(w.Coverage) == 1 {
 				one.from = w.First
 			}

@@ -78,7 +78,7 @@ type Report struct {
 func (r *Report) add(epoch uint64, state State, runs set) {
 	for _, s := range runs {
 		r.Ranges = append(r.Ranges, Range{
-			Epoch: epoch, First: s.First, Last: s.Last, Count: s.Len(), State: state, After: min(s.from, s.to), Before: max(s.from, s.to),
+			Epoch: epoch, First: s.First, Last: s.Last, Count: s.Len(), State: state, After: s.least, Before: s.greatest,
 		})
 	}
 }
@@ -87,7 +87,7 @@ func (r *Report) add(epoch uint64, state State, runs set) {
 func (r *Report) addGap(g window.Gap, state State, gaps set) {
 	at := gaps[gaps.from(g.Seqs.First)]
 	r.Ranges = append(r.Ranges, Range{
-		Epoch: g.Epoch, First: g.Seqs.First, Last: g.Seqs.Last, Count: g.Seqs.Len(), State: state, Reason: g.Reason, After: at.from, Before: at.to,
+		Epoch: g.Epoch, First: g.Seqs.First, Last: g.Seqs.Last, Count: g.Seqs.Len(), State: state, Reason: g.Reason, After: at.least, Before: at.greatest,
 	})
 }
 

@@ -7,11 +7,13 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// run is a range of sequence numbers with what is known of its time, Unix
-// milliseconds: the first was sampled at from or before, the last at to or after.
+// run is a range of sequence numbers with what is known of their time, Unix
+// milliseconds: all were sampled from least to greatest, the first at from or
+// before, and the last at to or after.
 type run struct {
 	telemetry.SeqRange
-	from, to int64
+	least, greatest int64
+	from, to        int64
 }
 
 // set is a set of sequence numbers as runs, ascending, neither overlapping nor
@@ -33,17 +35,17 @@ func (s *set) add(r run) {
 	i := s.from(max(r.First, 1) - 1) // adjacent is near enough
 	j := i
 	for ; j < len(*s) && (*s)[j].First <= r.Last+1; j++ {
-		switch e := (*s)[j]; {
-		case e.First < r.First:
-			r.First, r.from = e.First, e.from
-		case e.First == r.First:
+		e := &(*s)[j]
+		r.least, r.greatest = min(r.least, e.least), max(r.greatest, e.greatest)
+		if e.First == r.First {
 			r.from = min(r.from, e.from)
+		} else if e.First < r.First {
+			r.First, r.from = e.First, e.from
 		}
-		switch e := (*s)[j]; {
-		case e.Last > r.Last:
-			r.Last, r.to = e.Last, e.to
-		case e.Last == r.Last:
+		if e.Last == r.Last {
 			r.to = max(r.to, e.to)
+		} else if e.Last > r.Last {
+			r.Last, r.to = e.Last, e.to
 		}
 	}
 	if j == i+1 {
@@ -88,17 +90,16 @@ func (s set) within(r telemetry.SeqRange) set {
 	return found
 }
 
-// gaps returns what is between the runs, with the times that bound it.
+// gaps returns what is between the runs, taken between the end of the one and
+// the beginning of the next.
 func (s set) gaps() set {
 	var gaps set
 	for i := 1; i < len(s); i++ {
-		gaps = append(gaps, between(s[i-1], s[i]))
+		a, b := &s[i-1], &s[i]
+		gaps = append(gaps, run{
+			SeqRange: telemetry.SeqRange{First: a.Last + 1, Last: b.First - 1},
+			least:    min(a.to, b.from), greatest: max(a.to, b.from),
+		})
 	}
 	return gaps
-}
-
-// between returns the gap between two runs, from being the time after which
-// its readings were taken and to the one before.
-func between(a, b run) run {
-	return run{telemetry.SeqRange{First: a.Last + 1, Last: b.First - 1}, min(a.to, b.from), max(a.to, b.from)}
 }

@@ -166,6 +166,21 @@ func (c *Client) neighbour(ctx context.Context, filter bson.D, epoch *uint64, or
 	return &found[0], nil
 }
 
+// LossEpochs returns the epochs of a sensor in which losses are declared.
+func (c *Client) LossEpochs(ctx context.Context, sensor string) ([]uint64, error) {
+	var epochs []uint64
+	for after := int64(-1); ; {
+		// One at a time, by the index: an epoch may have any number of losses.
+		found, err := query[lossDocument](ctx, c, losses, bson.D{{Key: "id", Value: sensor}, {Key: "epoch", Value: bson.D{{Key: "$gt", Value: after}}}},
+			options.Find().SetSort(bson.D{{Key: "epoch", Value: 1}}).SetLimit(1))
+		if err != nil || len(found) == 0 {
+			return epochs, err
+		}
+		after = found[0].Epoch
+		epochs = append(epochs, uint64(after))
+	}
+}
+
 // AtPlace reports whether a sensor was at the place in a stored window that
 // overlaps [from, to).
 func (c *Client) AtPlace(ctx context.Context, sensor, place string, from, to int64) (bool, error) {
