@@ -180,13 +180,14 @@ func interval(from, to string, last time.Duration, now time.Time) (begin, end ti
 		}
 		return t
 	}
+	if from != "" {
+		begin = parse("from", from)
+	}
 	end = now
 	if to != "" {
 		end = parse("to", to)
 	}
-	if from != "" {
-		begin = parse("from", from)
-	} else {
+	if from == "" {
 		begin = end.Add(-last)
 	}
 	if problems == nil && !begin.Before(end) {

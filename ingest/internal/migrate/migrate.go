@@ -246,15 +246,26 @@ func (m *migration) storeFrames(ctx context.Context) (refused map[int]bool, err 
 	if len(frames) == 0 {
 		return nil, nil
 	}
-	if !m.Apply {
-		var stored map[string]bool
-		err := m.retry(ctx, "look for frames", func() (err error) {
-			stored, err = m.Target.FramesStored(ctx, ids)
-			return err
-		})
-		m.report.FramesThere += len(stored)
-		m.report.FramesNew += len(ids) - len(stored)
+	// Asking first makes another run several times as fast as inserting in vain.
+	var stored map[string]bool
+	if err := m.retry(ctx, "look for frames", func() (err error) {
+		stored, err = m.Target.FramesStored(ctx, ids)
+		return err
+	}); err != nil {
 		return nil, err
+	}
+	n := 0
+	for i := range frames {
+		if !stored[ids[i]] {
+			frames[n], index[n] = frames[i], index[i]
+			n++
+		}
+	}
+	m.report.FramesThere += len(frames) - n
+	frames = frames[:n]
+	if !m.Apply || n == 0 {
+		m.report.FramesNew += n
+		return nil, nil
 	}
 	var answers []error
 	if err := m.retry(ctx, "store frames", func() (err error) {

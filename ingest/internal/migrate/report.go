@@ -90,9 +90,9 @@ func (r *Report) Write(out io.Writer) error {
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%v%s\n", name, n, note) // Flush tells
 	}
-	stored := "to be stored"
+	stored, revised := "to be stored", "to be revised"
 	if r.Apply {
-		stored = "stored"
+		stored, revised = "stored", "revised"
 	}
 	line("documents", r.Documents, "")
 	line("refused", r.RefusedDocuments(), "")
@@ -112,7 +112,7 @@ func (r *Report) Write(out io.Writer) error {
 	}
 	windows := func(name string, all *Windows) {
 		line(name+" "+stored, all.New, "")
-		line(name+" "+stored+", revised", all.Revised, "")
+		line(name+" "+revised, all.Revised, "")
 		line(name+" stored before", all.Unchanged, "")
 		if all.Refused > 0 {
 			line(name+" refused", all.Refused, "see the log")
