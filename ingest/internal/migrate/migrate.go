@@ -208,11 +208,7 @@ func (m *migration) flush(ctx context.Context) error {
 		m.report.frame(f.Timestamp)
 		m.sensors[f.ID] = struct{}{}
 		interval := window.IntervalOf(f.Timestamp, m.Window)
-		if at := m.places[f.PlaceID]; at == nil {
-			m.places[f.PlaceID] = &span{interval.Start, interval.Start}
-		} else {
-			at.first, at.last = min(at.first, interval.Start), max(at.last, interval.Start)
-		}
+		m.touch(f.PlaceID, interval.Start)
 		id := interval.ID(f.ID)
 		if byID[id] == nil {
 			byID[id] = &counting{id: id, sensor: f.ID, Interval: interval}
@@ -226,6 +222,15 @@ func (m *migration) flush(ctx context.Context) error {
 	clear(m.frames)
 	m.frames = m.frames[:0]
 	return nil
+}
+
+// touch notes that a place has a window that begins at start and is to be folded.
+func (m *migration) touch(place string, start int64) {
+	if at := m.places[place]; at == nil {
+		m.places[place] = &span{start, start}
+	} else {
+		at.first, at.last = min(at.first, start), max(at.last, start)
+	}
 }
 
 // storeFrames stores those of the pending frames that the database would keep,

@@ -82,6 +82,10 @@ func (m *migration) count(ctx context.Context, windows []*counting) (changed []*
 				m.refuseAll(c, ReasonWindowInvalid, fmt.Sprintf("%s: %v", c.id, err))
 				continue
 			}
+			// A new revision is one for every place that the sensor was at.
+			for i := range state.Parts {
+				m.touch(state.Parts[i].Place, c.Start)
+			}
 		}
 		for _, f := range c.frames {
 			if _, err := w.Count(&f.Frame); err != nil {

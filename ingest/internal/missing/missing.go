@@ -286,14 +286,13 @@ func (q *query) findGaps(ctx context.Context, sensor string, e *epoch) error {
 			line.add(s)
 		}
 	}
-	inside := len(line) > 0
 
 	before, err := q.Store.WindowBefore(ctx, sensor, &e.number, q.from)
 	if err != nil {
 		return err
 	}
 	earlier := before.of(e.number)
-	if inside {
+	if len(line) > 0 {
 		earlier = earlier.below(line[0].First)
 	}
 	if n := len(earlier); n > 0 {
@@ -319,12 +318,9 @@ func (q *query) findGaps(ctx context.Context, sensor string, e *epoch) error {
 		}
 		e.gaps = append(e.gaps, tail...)
 	}
-	// An epoch of which all is before the interval has nothing in it.
-	if inside || len(later) > 0 {
-		e.gaps = append(line.gaps(), e.gaps...)
-		if len(earlier) == 0 && line[0].First > 0 {
-			e.gaps = append(set{{SeqRange: telemetry.SeqRange{Last: line[0].First - 1}, greatest: line[0].from}}, e.gaps...)
-		}
+	e.gaps = append(line.gaps(), e.gaps...)
+	if len(line) > 0 && len(earlier) == 0 && line[0].First > 0 {
+		e.gaps = append(set{{SeqRange: telemetry.SeqRange{Last: line[0].First - 1}, greatest: line[0].from}}, e.gaps...)
 	}
 	return nil
 }

@@ -130,6 +130,13 @@ func TestMissing(t *testing.T) {
 				s.reading(reading("a", 7, seq, int64(seq)*1000), 2*size, false, true)
 			}
 		}, nil, []string{"present 7:0-3"}, VerdictComplete},
+		{"a window of another size, half in the interval", func(s *twin) {
+			s.reading(reading("a", 7, 0, 0), 2*size, true, true)
+			s.reading(reading("a", 7, 1, 12_000), 2*size, true, true)
+		}, func(o *Options) { o.From = o.From.Add(size) }, []string{"present 7:0-1"}, VerdictComplete},
+		{"an interval within a window", func(s *twin) { s.each("a", 7, 0, 9, 0); s.reading(reading("a", 7, 10, 9_500), size, true, false) },
+			func(o *Options) { o.From, o.To = o.From.Add(4*time.Second), o.From.Add(5*time.Second) },
+			[]string{"present 7:0-9", "no_window 7:10-10"}, VerdictMissing},
 		{"nothing but losses", func(s *twin) { s.declare("a", 7, 0, 5, "refused_before_2000") }, nil, []string{"lostrefused_before_2000 7:0-5"}, VerdictLost},
 		{"nothing at all", func(*twin) {}, nil, []string{}, VerdictSilent},
 	}

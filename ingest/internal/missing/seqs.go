@@ -37,14 +37,10 @@ func (s *set) add(r run) {
 	for ; j < len(*s) && (*s)[j].First <= r.Last+1; j++ {
 		e := &(*s)[j]
 		r.least, r.greatest = min(r.least, e.least), max(r.greatest, e.greatest)
-		if e.First == r.First {
-			r.from = min(r.from, e.from)
-		} else if e.First < r.First {
+		if e.First < r.First {
 			r.First, r.from = e.First, e.from
 		}
-		if e.Last == r.Last {
-			r.to = max(r.to, e.to)
-		} else if e.Last > r.Last {
+		if e.Last > r.Last {
 			r.Last, r.to = e.Last, e.to
 		}
 	}
