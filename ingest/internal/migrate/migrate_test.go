@@ -228,6 +228,29 @@ func TestTwoPlaces(t *testing.T) {
 	}
 }
 
+// TestOthersStay: windows of places that no migrated frame is in are not folded,
+// nor those of another size.
+func TestOthersStay(t *testing.T) {
+	to := newTwin()
+	for _, w := range []*window.Window{
+		window.New("live", window.Interval{Start: base + 10_000, End: base + 20_000}),
+		window.New("a", window.Interval{Start: base, End: base + 20_000}),
+	} {
+		if _, err := w.Count(&telemetry.Frame{ID: w.Sensor, PlaceID: "p", Timestamp: base + 15_000}); err != nil {
+			t.Fatal(err)
+		}
+		d, _ := w.Document(1, nil, nil)
+		to.sensors[d.ID] = encode(d)
+	}
+	from := &source{documents: []Document{seed(1, "a", "p", base, 1), seed(2, "a", "p", base+20_000, 1)}}
+	if _, err := Run(t.Context(), options(from, to, true)); err != nil {
+		t.Fatal(err)
+	}
+	if ids := slices.Sorted(maps.Keys(to.places)); !slices.Equal(ids, []string{"p/1700000000000-1700000010000", "p/1700000020000-1700000030000"}) {
+		t.Errorf("windows of places %v", ids)
+	}
+}
+
 // TestBatches: a window of more frames than are gathered is stored in parts.
 func TestBatches(t *testing.T) {
 	from, to := &source{}, newTwin()
@@ -371,7 +394,7 @@ func checkOracle(t *rapid.T) {
 				kill()
 				return rapid.Bool().Draw(t, "done"), errAway
 			}
-			if rapid.Bool().Draw(t, "live") {
+			for range rapid.IntRange(0, 3).Draw(t, "live") {
 				ingest.step()
 			}
 			return true, nil
@@ -383,7 +406,7 @@ func checkOracle(t *rapid.T) {
 		kill()
 	}
 	to.before = func(string) (bool, error) {
-		if rapid.Bool().Draw(t, "live") {
+		for range rapid.IntRange(0, 3).Draw(t, "live") {
 			ingest.step()
 		}
 		return true, nil
