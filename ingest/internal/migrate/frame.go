@@ -22,7 +22,7 @@ const (
 	ReasonSequenced     = "sequenced"             // epoch and seq, or a loss, which the replaced system has not
 	ReasonBefore2000    = "before_2000"           // a timestamp from before the first sensible one
 	ReasonInFuture      = "in_future"             // a timestamp beyond the clock and Options.MaxFuture
-	ReasonWindowFull    = "window_full"           // its window holds window.MaxFrames frames
+	ReasonWindowFull    = "window_full"           // its window is at one of its bounds
 	ReasonWindowInvalid = "stored_window_invalid" // what is stored of its window is not readable
 	ReasonRejected      = "rejected_by_store"     // the database answered that it will never take the document
 )

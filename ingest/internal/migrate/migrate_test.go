@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/ingest/internal/window"
+	"github.com/telltale-iot/telltale/ingest/internal/window/windowtest"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -240,7 +241,7 @@ func TestOthersStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, _ := w.Document(1, nil, nil)
-		to.sensors[d.ID] = encode(d)
+		to.sensors[d.ID] = document(d)
 	}
 	from := &source{documents: []Document{seed(1, "a", "p", base, 1), seed(2, "a", "p", base+20_000, 1)}}
 	if _, err := Run(t.Context(), options(from, to, true)); err != nil {
@@ -418,14 +419,18 @@ func checkOracle(t *rapid.T) {
 		ingest.step()
 	}
 
-	frames, sensors, places := naive(distinct)
+	frames := map[string]string{}
+	for id, f := range distinct {
+		frames[id] = string(telemetry.AppendFrame(nil, &f))
+	}
+	sensors, places := windowtest.Windows(slices.Collect(maps.Values(distinct)), size)
 	for _, c := range []struct {
 		name      string
 		want, got map[string]string
 	}{{"frames", frames, to.frames}, {"sensors", sensors, to.sensors}, {"places", places, to.places}} {
 		got := map[string]string{}
 		for id, text := range c.got {
-			got[id] = plain(text)
+			got[id] = windowtest.Plain([]byte(text))
 		}
 		if diff := gocmp.Diff(c.want, got); diff != "" {
 			t.Fatalf("%s: -naive +stored:\n%s", c.name, diff)
@@ -443,50 +448,4 @@ func checkOracle(t *rapid.T) {
 	if report.FramesNew+report.SensorWindows.New+report.SensorWindows.Revised+report.PlaceWindows.New+report.PlaceWindows.Revised > 0 {
 		t.Fatalf("another run says %+v", report)
 	}
-}
-
-// naive computes what is to be stored from the set of distinct frames.
-func naive(distinct map[string]telemetry.Frame) (frames, sensors, places map[string]string) {
-	frames, sensors, places = map[string]string{}, map[string]string{}, map[string]string{}
-	windows := map[string]*window.Window{}
-	for id, f := range distinct {
-		frames[id] = plain(string(telemetry.AppendFrame(nil, &f)))
-		i := window.IntervalOf(f.Timestamp, size)
-		if windows[i.ID(f.ID)] == nil {
-			windows[i.ID(f.ID)] = window.New(f.ID, i)
-		}
-		if _, err := windows[i.ID(f.ID)].Count(&f); err != nil {
-			panic(err)
-		}
-	}
-	folds := map[string]*window.Place{}
-	for id, w := range windows {
-		d, parts := w.Document(1, w.Gaps(), nil)
-		sensors[id] = plain(encode(d))
-		for _, p := range parts {
-			id := p.Interval().ID(p.Place)
-			if folds[id] == nil {
-				folds[id] = window.NewPlace(p.Place, p.Interval())
-			}
-			if _, err := folds[id].Apply(&p); err != nil {
-				panic(err)
-			}
-		}
-	}
-	for id, p := range folds {
-		places[id] = plain(encode(p.Document(1)))
-	}
-	return frames, sensors, places
-}
-
-// plain returns a document without its revisions.
-func plain(text string) string {
-	document := decode[map[string]any](text)
-	delete(document, "revision")
-	if sensors, ok := document["sensors"].([]any); ok {
-		for _, s := range sensors {
-			delete(s.(map[string]any), "revision")
-		}
-	}
-	return encode(document)
 }

@@ -41,7 +41,7 @@ type Refusals struct {
 // Windows says what became of windows.
 type Windows struct {
 	New, Revised, Unchanged int
-	Refused                 int // by the store, or unreadable in it
+	Refused                 int // by the store, or not to be folded
 }
 
 func (w *Windows) put(revision int64) {

@@ -79,6 +79,9 @@ func encode(v any) string {
 	return string(data)
 }
 
+// document returns the JSON of a document as it is stored.
+func document(d *window.Document) string { return encode(&window.Document{Fields: d.Stored()}) }
+
 func (s *twin) FramesStored(_ context.Context, ids []string) (stored map[string]bool, err error) {
 	err = s.do("FramesStored", func() {
 		stored = map[string]bool{}
@@ -134,7 +137,7 @@ func (s *twin) put(operation string, stored map[string]string, documents []*wind
 				answers[i] = window.ErrConflict
 				continue
 			}
-			stored[d.ID] = encode(d)
+			stored[d.ID] = document(d)
 		}
 	})
 	return answers, err

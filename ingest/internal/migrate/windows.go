@@ -89,7 +89,7 @@ func (m *migration) count(ctx context.Context, windows []*counting) (changed []*
 		}
 		for _, f := range c.frames {
 			if _, err := w.Count(&f.Frame); err != nil {
-				m.refuse(ReasonWindowFull, Refusal{ID: f.document, Detail: fmt.Sprintf("its window holds %d frames", window.MaxFrames)})
+				m.refuse(ReasonWindowFull, Refusal{ID: f.document, Detail: fmt.Sprintf("%s: %v", c.id, err)})
 			}
 		}
 		// Frames without seq open and close no gap: what was stored of them holds.
@@ -250,7 +250,7 @@ func (m *migration) folds(ctx context.Context, place string, intervals []window.
 			}
 			if _, err := w.Apply(&part); err != nil {
 				m.report.PlaceWindows.Refused++
-				m.Logger.Error("a stored window is not readable", "window", s.ID(), "error", err)
+				m.Logger.Error("a stored window cannot be folded", "place", place, "window", s.ID(), "error", err)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (s *twin) reading(f telemetry.Frame, size time.Duration, stored, windowed b
 	stats := w.Stats()
 	d, _ := w.Document(1, nil, nil)
 	one := Window{Start: i.Start, End: i.End, First: stats.First, Last: stats.Last}
-	for _, field := range d.Fields {
+	for _, field := range d.Stored() {
 		if field.Name == "coverage" {
 			one.Coverage = field.Value.([]window.CoverageState)
 		}

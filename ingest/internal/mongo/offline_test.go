@@ -230,7 +230,7 @@ func TestOffline(t *testing.T) {
 	equal("windows", []int64{0, 1}, starts(windows...), nil)
 	epoch := int64(telemetry.MaxSeq)
 	want := missing.Window{Start: second, End: third, First: second + 3, Last: second + 5, Coverage: []window.CoverageState{
-		{Epoch: &epoch, First: 3, Last: 5, Seqs: []window.SeqState{{First: 3, Last: 3}, {First: 5, Last: 5}}},
+		{Epoch: &epoch, Seqs: []window.SeqState{{First: 3, Last: 3}, {First: 5, Last: 5}}},
 	}}
 	want.Parts = append(want.Parts, struct {
 		Place string `bson:"place_id"`

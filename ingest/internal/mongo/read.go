@@ -156,7 +156,7 @@ func (c *Client) WindowAfter(ctx context.Context, sensor string, epoch *uint64, 
 
 func (c *Client) neighbour(ctx context.Context, filter bson.D, epoch *uint64, order int) (*missing.Window, error) {
 	if epoch != nil {
-		filter = append(filter, bson.E{Key: "coverage.epoch", Value: int64(*epoch)})
+		filter = append(filter, bson.E{Key: "epochs.epoch", Value: int64(*epoch)})
 	}
 	found, err := query[missing.Window](ctx, c, sensors, filter,
 		options.Find().SetSort(bson.D{{Key: "start_agg", Value: order}}).SetLimit(1).SetProjection(windowFields))
@@ -202,9 +202,9 @@ func (c *Client) WindowsTouching(ctx context.Context, spans []window.Declared) (
 		alternatives := make(bson.A, 0, n)
 		for _, s := range spans[:n] {
 			alternatives = append(alternatives, bson.D{
-				{Key: "sensor_id", Value: s.Sensor}, {Key: "coverage.epoch", Value: int64(s.Epoch)},
-				{Key: "coverage.first", Value: bson.D{{Key: "$lte", Value: int64(s.Seqs.Last)}}},
-				{Key: "coverage.last", Value: bson.D{{Key: "$gte", Value: int64(s.Seqs.First)}}},
+				{Key: "sensor_id", Value: s.Sensor}, {Key: "epochs.epoch", Value: int64(s.Epoch)},
+				{Key: "epochs.first", Value: bson.D{{Key: "$lte", Value: int64(s.Seqs.Last)}}},
+				{Key: "epochs.last", Value: bson.D{{Key: "$gte", Value: int64(s.Seqs.First)}}},
 			})
 		}
 		found, err := query[missing.Window](ctx, c, sensors, bson.D{{Key: "$or", Value: alternatives}}, options.Find().SetProjection(windowFields))
