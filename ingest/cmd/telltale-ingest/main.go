@@ -27,7 +27,7 @@ func root() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "telltale-ingest",
 		Short: "carries sensor readings from MQTT through Kafka to MongoDB and Prometheus",
-		Long: `telltale-ingest is the cloud side of telltale. One process has one or more roles:
+		Long: `telltale-ingest is the cloud side of telltale. A process that runs has one or more roles:
 
   bridge      takes frames from MQTT and writes them to Kafka; acknowledges and
               receipts a frame only when Kafka has it
@@ -38,9 +38,12 @@ func root() *cobra.Command {
 Processes with the same role divide the work between them. None ends because the
 broker, Kafka or MongoDB is away.
 
+Two commands work on MongoDB alone: migrate takes over what the replaced system left
+there, and missing says which readings are missing, and why.
+
 ` + settings.NamingRule,
 	}
-	c.AddCommand(runCommand())
+	c.AddCommand(runCommand(), migrateCommand(), missingCommand())
 	return c
 }
 
