@@ -207,7 +207,11 @@ func anyOf[T any](ctx context.Context, c *Client, collection string, alternative
 }
 
 func find[T any](ctx context.Context, c *Client, collection string, filter bson.D) ([]T, error) {
-	cursor, err := c.database.Collection(collection).Find(ctx, filter)
+	in, err := c.collection(collection)
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := in.Find(ctx, filter)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
 	}
