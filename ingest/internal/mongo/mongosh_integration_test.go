@@ -238,6 +238,25 @@ func TestWhyMissing(t *testing.T) {
 	}
 }
 
+// TestShardingCommands runs those of README.md in mongosh, with an sh that tells
+// what it was asked for in the place of a cluster's.
+func TestShardingCommands(t *testing.T) {
+	c, _ := connect(t)
+	s := newShell(t, databaseOf(t, c).Name())
+	_, all := queries(t, "README.md")
+	if len(all) != 1 {
+		t.Fatalf("%d blocks, want 1", len(all))
+	}
+	got := s.eval("(sh => {" + all[0].code + "\n})({shardCollection: (name, key) => print(name + ' ' + EJSON.stringify(key))})")
+	want := ""
+	for _, collection := range []string{frames, losses, sensors, places} {
+		want += "iot." + collection + ` {"_id":1}` + "\n"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +asked for:\n%s", diff)
+	}
+}
+
 // loadDay stores a day of three sensors as ingest would: greenhouse-7 reads
 // each minute from 10:00; of its readings 7 and 10 to 11 are declared lost, 8 is
 // missing, 17 came late, and the clock of 21 is not sure.
