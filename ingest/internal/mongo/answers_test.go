@@ -51,7 +51,7 @@ func outcome(answers []error, err error, there error) string {
 		switch {
 		case answer == nil:
 			words[i] = "stored"
-		case answer == there:
+		case errors.Is(answer, there):
 			words[i] = "there"
 		default:
 			words[i] = "refused"

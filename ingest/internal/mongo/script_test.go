@@ -27,6 +27,10 @@ type script struct {
 	conns   []net.Conn
 }
 
+// opQuery is the opcode that a driver says hello by before it knows whether the
+// server has OP_MSG.
+const opQuery = wiremessage.OpCode(2004)
+
 // play starts a server with these answers.
 func play(t *testing.T, answers ...bson.D) *script {
 	t.Helper()
@@ -78,7 +82,7 @@ func (s *script) serve(conn net.Conn) {
 		_, id, _, opcode, body, _ := wiremessage.ReadHeader(message)
 		var reply []byte
 		switch opcode {
-		case wiremessage.OpQuery: // the first hello
+		case opQuery: // the first hello
 			index, dst := wiremessage.AppendHeaderStart(nil, 0, id, wiremessage.OpReply)
 			dst = wiremessage.AppendReplyFlags(dst, 0)
 			dst = wiremessage.AppendReplyCursorID(dst, 0)
