@@ -97,7 +97,7 @@ func TestPutFrames(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	c, sent := connect(t)
 	var frames []sink.Frame
-	for n := range 2500 {
+	for n := range 2*maxInserts + 1 {
 		frames = append(frames, frame("a", n))
 	}
 	for _, want := range []error{nil, sink.ErrDuplicate} {
@@ -114,10 +114,7 @@ func TestManyAtOnce(t *testing.T) {
 			}
 		}
 	}
-	var documents []*window.Document
-	for n := range 120 {
-		documents = append(documents, document(t, counted(t, fmt.Sprintf("s%d", n), 0, 1), 1))
-	}
+	documents := make([]*window.Document, 2*maxReplacements+1)
 	for revision := range int64(2) {
 		for i := range documents {
 			documents[i] = document(t, counted(t, fmt.Sprintf("s%d", i), 0, 1), revision+1)
@@ -130,6 +127,9 @@ func TestManyAtOnce(t *testing.T) {
 			if answer != nil {
 				t.Fatalf("revision %d, window %d: %v", revision+1, i, answer)
 			}
+		}
+		if n, want := len(sent.take()), int(1+2*revision); n != want {
+			t.Errorf("revision %d: %d commands, want %d", revision+1, n, want)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package mongo
 
-import (
-	"testing"
-)
+import "testing"
 
 // TestEnsureIndexes: those that are absent are made, those that are there stay.
 func TestEnsureIndexes(t *testing.T) {
@@ -13,4 +11,12 @@ func TestEnsureIndexes(t *testing.T) {
 		}
 		sent.golden(t, "indexes")
 	}
+}
+
+func TestPing(t *testing.T) {
+	c, sent := connect(t)
+	if err := c.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sent.golden(t, "ping")
 }
