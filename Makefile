@@ -76,6 +76,7 @@ $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
+	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
 bench: build ## the figures: the bridge on real servers, the demonstration

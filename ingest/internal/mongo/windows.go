@@ -89,9 +89,7 @@ func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) erro
 	writes, index := make([]write, 0, len(declared)), make([]int, 0, len(declared))
 	answers := make([]error, len(declared))
 	for i, d := range declared {
-		// The reason is part of the identity: what explains a gap must not
-		// depend on which of two declarations of one range came first.
-		id := telemetry.FrameID(&telemetry.Frame{ID: d.Sensor, Epoch: d.Epoch, Lost: d.Loss}) + "/" + d.Reason
+		id := lossID(d)
 		w, err := newWrite(id, 0, bson.D{
 			{Key: "_id", Value: id}, {Key: "id", Value: d.Sensor}, {Key: "epoch", Value: int64(d.Epoch)},
 			{Key: "first", Value: int64(d.Seqs.First)}, {Key: "last", Value: int64(d.Seqs.Last)}, {Key: "reason", Value: d.Reason},
@@ -107,6 +105,12 @@ func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) erro
 	// All declarations have one small form: what refuses one is a mistake in
 	// the database, to be tried again until it is mended, not a poison document.
 	return errors.Join(answers...)
+}
+
+// lossID returns a declaration's _id. The reason is part of it: what explains a
+// gap must not depend on which of two declarations of one range came first.
+func lossID(d window.Declared) string {
+	return telemetry.FrameID(&telemetry.Frame{ID: d.Sensor, Epoch: d.Epoch, Lost: d.Loss}) + "/" + d.Reason
 }
 
 // lossDocument is a document of iot_losses.
@@ -207,7 +211,11 @@ func anyOf[T any](ctx context.Context, c *Client, collection string, alternative
 }
 
 func find[T any](ctx context.Context, c *Client, collection string, filter bson.D) ([]T, error) {
-	cursor, err := c.database.Collection(collection).Find(ctx, filter)
+	in, err := c.collection(collection)
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := in.Find(ctx, filter)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
 	}

@@ -94,14 +94,18 @@ func (c *Client) putChunk(ctx context.Context, collection string, writes []write
 	for i := range writes {
 		models[i] = writes[i].model()
 	}
-	_, err := c.database.Collection(collection).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	to, err := c.collection(collection)
+	if err != nil {
+		return err
+	}
+	done, err := to.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	var failed driver.BulkWriteException
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &failed) || failed.WriteConcernError != nil:
 		return fmt.Errorf("mongo: %s: %w", collection, err)
-	case len(writes) > 1 && writes[0].below > 0:
+	case len(writes) > 1 && writes[0].below > 0 && done.MatchedCount+done.UpsertedCount+int64(len(failed.WriteErrors)) < int64(len(writes)):
 		// FerretDB v1 neither says which replacement failed nor does those
 		// after it. Alone, each has an answer of its own; one that was done
 		// before meets itself, which its sender takes for the conflict that it
@@ -132,7 +136,7 @@ const codeDuplicateKey = 11000
 // valid, or too large (MongoDB, error_codes.yml).
 func refusal(code int) bool {
 	switch code {
-	case 2, 9, 14, 22, 52, 53, 55, 56, 57, 121, 10334, 17280, 17419, 17420, 40353:
+	case 2, 9, 14, 15, 22, 52, 53, 55, 56, 57, 121, 10334, 17419, 17420:
 		return true
 	}
 	return false
