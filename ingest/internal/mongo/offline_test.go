@@ -70,7 +70,7 @@ func seeds(t *testing.T, c *Client) {
 			{Key: "payload", Value: bson.D{{Key: "temperature", Value: int32(21)}}},
 		}
 	}
-	_, err := c.database.Collection(frames).InsertMany(t.Context(), []any{
+	_, err := databaseOf(t, c).Collection(frames).InsertMany(t.Context(), []any{
 		document(1, "b", int64(testStart), "b"), document(2, "a", int64(testStart+1000), "later"), document(3, "a", float64(testStart), "double"),
 		document(4, "a", int64(testStart), "again"), document(5, int32(7), "x", "poison"),
 		bson.D{{Key: "_id", Value: "665f1c"}}, bson.D{{Key: "_id", Value: int32(9)}},
@@ -81,25 +81,19 @@ func seeds(t *testing.T, c *Client) {
 	if _, err := c.PutFrames(t.Context(), []sink.Frame{seedFrame(), frame("greenhouse-7", 0)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.database.Collection(sensors).InsertOne(t.Context(), bson.D{
+	if _, err := databaseOf(t, c).Collection(sensors).InsertOne(t.Context(), bson.D{
 		{Key: "_id", Value: bson.ObjectID{1}}, {Key: "sensor_id", Value: "0"}, {Key: "start_agg", Value: "2023-11-14T22:13:20.000Z"}, {Key: "start_agg_tm", Value: int64(testStart)},
 	}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *commands) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lines = nil
-}
-
 // TestSeeds: the replaced system's documents come by sensor and time, and no
 // other does; what is neither system's is named.
 func TestSeeds(t *testing.T) {
-	c, sent := connect(t, 0)
+	c, sent := connect(t)
 	seeds(t, c)
-	sent.forget()
+	sent.take()
 	var got []string
 	if err := c.SeedFrames(t.Context(), func(d migrate.Document) error {
 		got = append(got, d.ID+" "+string(d.JSON))
@@ -142,9 +136,9 @@ func TestSeeds(t *testing.T) {
 }
 
 func TestFramesStored(t *testing.T) {
-	c, sent := connect(t, 0)
+	c, sent := connect(t)
 	seeds(t, c)
-	sent.forget()
+	sent.take()
 	stored, err := c.FramesStored(t.Context(), []string{"12434345/1700000000000", "12434345/1", "greenhouse-7/9007199254740991/0"})
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +152,8 @@ func TestFramesStored(t *testing.T) {
 // TestFramesTTL: the age is the one that EnsureIndexes gave to the server.
 // FerretDB v1 deletes nothing, and then the age is 0.
 func TestFramesTTL(t *testing.T) {
-	c, _ := connect(t, time.Hour)
+	c, _ := connect(t)
+	c.options.FramesTTL = time.Hour
 	if ttl, err := c.FramesTTL(t.Context()); err != nil || ttl != 0 {
 		t.Fatalf("without a collection: %v, %v", ttl, err)
 	}
@@ -186,7 +181,7 @@ func collect[T any](t *testing.T, all iter.Seq2[T, error]) []T {
 // TestOffline: what the commands read that work on MongoDB alone, with documents
 // of the replaced system beside ours.
 func TestOffline(t *testing.T) {
-	c, sent := connect(t, 0)
+	c, sent := connect(t)
 	seeds(t, c)
 	ctx := t.Context()
 	at := func(id string, start int64, ns ...int) *window.Document {
@@ -224,7 +219,7 @@ func TestOffline(t *testing.T) {
 		}
 		sent.golden(t, "offline_"+what)
 	}
-	sent.forget()
+	sent.take()
 
 	windows := collect(t, c.Windows(ctx, "a", second-1, end-10_000))
 	equal("windows", []int64{0, 1}, starts(windows...), nil)
@@ -250,7 +245,7 @@ func TestOffline(t *testing.T) {
 	if w, err := c.WindowBefore(ctx, "a", nil, testStart+9_999); w != nil || err != nil {
 		t.Errorf("%v, %v", w, err)
 	}
-	sent.forget()
+	sent.take()
 	windows, err = c.WindowsTouching(ctx, []window.Declared{loss("a", number, 4, 4), loss("a", number, 6, 9), loss("a", 1, 0, 99)})
 	equal("windows_touching", []int64{1, 4}, starts(windows...), err)
 
@@ -269,7 +264,7 @@ func TestOffline(t *testing.T) {
 	if diff := cmp.Diff([]string{"12434345", "a", "greenhouse-7", "other", "z"}, ids); diff != "" {
 		t.Errorf("sensors: -want +got:\n%s", diff)
 	}
-	sent.forget()
+	sent.take()
 	next, err := c.NextSensor(ctx, "a")
 	equal("next_sensor", "greenhouse-7", next, err)
 	epochs, err := c.LossEpochs(ctx, "z")
@@ -284,7 +279,7 @@ func TestOffline(t *testing.T) {
 			t.Errorf("%+v: %v, %v", other, there, err)
 		}
 	}
-	sent.forget()
+	sent.take()
 
 	var intervals []string
 	err = c.PlaceIntervals(ctx, "house-2", testStart, end-10_000, func(sensor string, i window.Interval) error {

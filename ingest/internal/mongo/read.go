@@ -32,7 +32,7 @@ func (c *Client) FramesStored(ctx context.Context, ids []string) (map[string]boo
 	stored := make(map[string]bool, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), maxIDs)
-		found, err := query[named](ctx, c, frames, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[:n]}}}},
+		found, err := find[named](ctx, c, frames, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[:n]}}}},
 			options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			return nil, err
@@ -64,7 +64,7 @@ func (c *Client) PlaceIntervals(ctx context.Context, place string, from, to int6
 // SensorsBetween returns the stored windows of the sensors that were at the
 // place, which begin in [from, to), Unix milliseconds.
 func (c *Client) SensorsBetween(ctx context.Context, place string, from, to int64) ([]window.State, error) {
-	return query[window.State](ctx, c, sensors, bson.D{{Key: "parts.place_id", Value: place}, {Key: "start_agg_tm", Value: between(from, to)}}, nil)
+	return find[window.State](ctx, c, sensors, bson.D{{Key: "parts.place_id", Value: place}, {Key: "start_agg_tm", Value: between(from, to)}})
 }
 
 func between(from, to any) bson.D {
@@ -73,7 +73,11 @@ func between(from, to any) bson.D {
 
 // FramesTTL returns the age at which the server deletes frames; 0 is never.
 func (c *Client) FramesTTL(ctx context.Context) (time.Duration, error) {
-	specifications, err := c.database.Collection(frames).Indexes().ListSpecifications(ctx)
+	collection, err := c.collection(frames)
+	if err != nil {
+		return 0, err
+	}
+	specifications, err := collection.Indexes().ListSpecifications(ctx)
 	var answer driver.CommandError
 	if errors.As(err, &answer) && answer.Code == codeNamespaceNotFound {
 		return 0, nil
@@ -82,7 +86,7 @@ func (c *Client) FramesTTL(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("mongo: indexes of %s: %w", frames, err)
 	}
 	for _, s := range specifications {
-		if s.Name == ttlIndex && s.ExpireAfterSeconds != nil {
+		if isOnDate(s.KeysDocument) && s.ExpireAfterSeconds != nil {
 			return time.Duration(*s.ExpireAfterSeconds) * time.Second, nil
 		}
 	}
@@ -96,7 +100,7 @@ func (c *Client) NextSensor(ctx context.Context, after string) (string, error) {
 	for _, in := range []struct{ collection, field string }{{sensors, "sensor_id"}, {frames, "id"}, {losses, "id"}} {
 		filter := bson.D{{Key: in.field, Value: bson.D{{Key: "$gt", Value: after}}}, ours}
 		// The first of the index's order: it is found without reading others.
-		found, err := query[bson.Raw](ctx, c, in.collection, filter,
+		found, err := find[bson.Raw](ctx, c, in.collection, filter,
 			options.Find().SetSort(bson.D{{Key: in.field, Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: in.field, Value: 1}}))
 		if err != nil {
 			return "", err
@@ -158,7 +162,7 @@ func (c *Client) neighbour(ctx context.Context, filter bson.D, epoch *uint64, or
 	if epoch != nil {
 		filter = append(filter, bson.E{Key: "epochs.epoch", Value: int64(*epoch)})
 	}
-	found, err := query[missing.Window](ctx, c, sensors, filter,
+	found, err := find[missing.Window](ctx, c, sensors, filter,
 		options.Find().SetSort(bson.D{{Key: "start_agg", Value: order}}).SetLimit(1).SetProjection(windowFields))
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -171,7 +175,7 @@ func (c *Client) LossEpochs(ctx context.Context, sensor string) ([]uint64, error
 	var epochs []uint64
 	for after := int64(-1); ; {
 		// One at a time, by the index: an epoch may have any number of losses.
-		found, err := query[lossDocument](ctx, c, losses, bson.D{{Key: "id", Value: sensor}, {Key: "epoch", Value: bson.D{{Key: "$gt", Value: after}}}},
+		found, err := find[lossDocument](ctx, c, losses, bson.D{{Key: "id", Value: sensor}, {Key: "epoch", Value: bson.D{{Key: "$gt", Value: after}}}},
 			options.Find().SetSort(bson.D{{Key: "epoch", Value: 1}}).SetLimit(1))
 		if err != nil || len(found) == 0 {
 			return epochs, err
@@ -184,7 +188,7 @@ func (c *Client) LossEpochs(ctx context.Context, sensor string) ([]uint64, error
 // AtPlace reports whether a sensor was at the place in a stored window that
 // overlaps [from, to).
 func (c *Client) AtPlace(ctx context.Context, sensor, place string, from, to int64) (bool, error) {
-	found, err := query[named](ctx, c, sensors, bson.D{
+	found, err := find[named](ctx, c, sensors, bson.D{
 		{Key: "sensor_id", Value: sensor},
 		{Key: "start_agg", Value: between(time.UnixMilli(from).Add(-maxWindow), time.UnixMilli(to))},
 		{Key: "end_agg", Value: bson.D{{Key: "$gt", Value: time.UnixMilli(from)}}},
@@ -207,7 +211,7 @@ func (c *Client) WindowsTouching(ctx context.Context, spans []window.Declared) (
 				{Key: "epochs.last", Value: bson.D{{Key: "$gte", Value: int64(s.Seqs.First)}}},
 			})
 		}
-		found, err := query[missing.Window](ctx, c, sensors, bson.D{{Key: "$or", Value: alternatives}}, options.Find().SetProjection(windowFields))
+		found, err := find[missing.Window](ctx, c, sensors, bson.D{{Key: "$or", Value: alternatives}}, options.Find().SetProjection(windowFields))
 		if err != nil {
 			return nil, err
 		}
@@ -237,14 +241,4 @@ func each[T any](ctx context.Context, c *Client, collection string, filter bson.
 	}
 }
 
-func query[T any](ctx context.Context, c *Client, collection string, filter bson.D, find *options.FindOptionsBuilder) ([]T, error) {
-	cursor, err := c.database.Collection(collection).Find(ctx, filter, find)
-	if err != nil {
-		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
-	}
-	var found []T
-	if err := cursor.All(ctx, &found); err != nil {
-		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
-	}
-	return found, nil
-}
+const codeNamespaceNotFound = 26 // MongoDB, error_codes.yml

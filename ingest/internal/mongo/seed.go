@@ -40,14 +40,18 @@ func (c *Client) SeedStrangers(ctx context.Context, fn func(id string) error) er
 }
 
 // stream calls fn for each document found, as long as it returns nil.
-func (c *Client) stream(ctx context.Context, collection string, filter bson.D, find *options.FindOptionsBuilder, fn func(bson.Raw) error) error {
+func (c *Client) stream(ctx context.Context, name string, filter bson.D, find *options.FindOptionsBuilder, fn func(bson.Raw) error) error {
 	// A deadline takes the place of the client's time-out, for the first answer
 	// and, in the server, for all of them together.
 	first, cancel := context.WithTimeout(ctx, sortTimeout)
 	defer cancel()
-	cursor, err := c.database.Collection(collection).Find(first, filter, find)
+	collection, err := c.collection(name)
 	if err != nil {
-		return fmt.Errorf("mongo: %s: %w", collection, err)
+		return err
+	}
+	cursor, err := collection.Find(first, filter, find)
+	if err != nil {
+		return fmt.Errorf("mongo: %s: %w", name, err)
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
 	for cursor.Next(ctx) {
@@ -56,7 +60,7 @@ func (c *Client) stream(ctx context.Context, collection string, filter bson.D, f
 		}
 	}
 	if err := cursor.Err(); err != nil {
-		return fmt.Errorf("mongo: %s: %w", collection, err)
+		return fmt.Errorf("mongo: %s: %w", name, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -210,12 +211,12 @@ func anyOf[T any](ctx context.Context, c *Client, collection string, alternative
 	return all, nil
 }
 
-func find[T any](ctx context.Context, c *Client, collection string, filter bson.D) ([]T, error) {
+func find[T any](ctx context.Context, c *Client, collection string, filter bson.D, how ...options.Lister[options.FindOptions]) ([]T, error) {
 	in, err := c.collection(collection)
 	if err != nil {
 		return nil, err
 	}
-	cursor, err := in.Find(ctx, filter)
+	cursor, err := in.Find(ctx, filter, how...)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
 	}
