@@ -175,12 +175,20 @@ func TestContradiction(t *testing.T) {
 // in no window.
 func TestStoreRefuses(t *testing.T) {
 	to := newTwin()
-	bad := Document{ID: "ObjectId('01')", JSON: []byte(`{"id":"a","name":"too large","timestamp":1700000000000}`)}
-	report, err := Run(t.Context(), options(&source{documents: []Document{bad, seed(2, "b", "p", base, 1)}}, to, true))
-	if err != nil || report.Refused[ReasonRejected].Count != 1 {
+	there := &source{documents: []Document{seed(2, "a", "p", base, 1)}}
+	if _, err := Run(t.Context(), options(there, to, true)); err != nil {
+		t.Fatal(err)
+	}
+	bad := Document{ID: "ObjectId('01')", JSON: []byte(`{"id":"b","name":"too large","timestamp":1700000000000}`)}
+	report, err := Run(t.Context(), options(&source{documents: append(there.documents, bad)}, to, true))
+	if err != nil || report.FramesThere != 1 {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if ids := slices.Sorted(maps.Keys(to.sensors)); !slices.Equal(ids, []string{"b/1700000000000-1700000010000"}) {
+	want := &Refusals{1, []Refusal{{ID: bad.ID, Detail: errTooLarge.Error()}}}
+	if diff := gocmp.Diff(want, report.Refused[ReasonRejected]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if ids := slices.Sorted(maps.Keys(to.sensors)); !slices.Equal(ids, []string{"a/1700000000000-1700000010000"}) {
 		t.Errorf("windows %v", ids)
 	}
 }
@@ -275,23 +283,33 @@ func TestBatches(t *testing.T) {
 }
 
 // live is ingest at work at the same time: it stores windows of sensors, and
-// then folds those of places, one step at a time.
+// folds what they tell the places into windows that it holds, one step at a time.
 type live struct {
 	to     *twin
 	frames []telemetry.Frame
 	parts  []window.Part // stored, not yet folded
+	places map[string]*window.Place
 }
 
-func (l *live) step() {
-	before := l.to.before
-	defer func() { l.to.before = before }()
-	l.to.before = nil
-	ctx := context.Background()
-	if n := len(l.parts); n > 0 {
-		part := l.parts[0]
-		l.parts = l.parts[1:]
-		p := window.NewPlace(part.Place, part.Interval())
-		id := part.Interval().ID(part.Place)
+// fold folds in a part, as aggregate.Places does: it reads what is stored only
+// after a conflict.
+func (l *live) fold(ctx context.Context, part window.Part) {
+	id := part.Interval().ID(part.Place)
+	if l.places == nil {
+		l.places = map[string]*window.Place{}
+	}
+	if l.places[id] == nil {
+		l.places[id] = window.NewPlace(part.Place, part.Interval())
+	}
+	p := l.places[id]
+	if _, err := p.Apply(&part); err != nil {
+		panic(err)
+	}
+	for p.Changed() {
+		if answers, _ := l.to.PutPlaces(ctx, []*window.Document{p.Document(p.Revision + 1)}); answers[0] == nil {
+			p.Stored(p.Revision + 1)
+			return
+		}
 		states, _ := l.to.Places(ctx, []string{id})
 		for _, s := range l.to.at(part.Place, part.Start, part.Start+1) {
 			for _, other := range s.PlaceParts() {
@@ -302,15 +320,21 @@ func (l *live) step() {
 				}
 			}
 		}
-		if len(states) > 0 {
-			if p.Same(&states[0]) {
-				return
-			}
-			p.Revision = states[0].Revision
+		if p.Revision = states[0].Revision; p.Same(&states[0]) {
+			p.Stored(p.Revision)
 		}
-		if answers, _ := l.to.PutPlaces(ctx, []*window.Document{p.Document(p.Revision + 1)}); answers[0] != nil {
-			panic(answers[0])
-		}
+	}
+}
+
+func (l *live) step() {
+	before := l.to.before
+	defer func() { l.to.before = before }()
+	l.to.before = nil
+	ctx := context.Background()
+	if len(l.parts) > 0 {
+		part := l.parts[0]
+		l.parts = l.parts[1:]
+		l.fold(ctx, part)
 		return
 	}
 	if len(l.frames) == 0 {

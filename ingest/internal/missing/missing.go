@@ -391,7 +391,7 @@ func (c *collection) collect(ctx context.Context, sensor string) error {
 		})
 		return nil
 	}
-	if c.Options.Frames {
+	if c.Frames {
 		for f, err := range c.Store.Frames(ctx, sensor, c.from, c.to) {
 			if err != nil {
 				return err
@@ -423,7 +423,7 @@ func (c *collection) add(w Window) {
 			c.unsequenced.Present += len(s.Timestamps)
 		}
 	}
-	if c.Options.Frames {
+	if c.Frames {
 		c.open = append(c.open, o)
 	}
 }

@@ -124,6 +124,9 @@ func TestMissing(t *testing.T) {
 			s.reading(reading("a", 7, 6, 6000), size, true, false)
 		}, func(o *Options) { o.Now = func() time.Time { return time.UnixMilli(base + 20_000) } },
 			[]string{"present 7:0-3", "not_yet 7:4-4", "not_yet 7:5-5", "not_yet 7:6-6"}, VerdictNotYet},
+		{"a gap that may be young", func(s *twin) { s.each("a", 7, 0, 3, 0); s.each("a", 7, 6, 6, 50_000) },
+			func(o *Options) { o.Now = func() time.Time { return time.UnixMilli(base + 100_000) } },
+			[]string{"present 7:0-3", "not_yet 7:4-5", "present 7:6-6"}, VerdictNotYet},
 		{"windows of two sizes", func(s *twin) {
 			s.each("a", 7, 0, 3, 0)
 			for seq := range uint64(4) {
@@ -134,9 +137,13 @@ func TestMissing(t *testing.T) {
 			s.reading(reading("a", 7, 0, 0), 2*size, true, true)
 			s.reading(reading("a", 7, 1, 12_000), 2*size, true, true)
 		}, func(o *Options) { o.From = o.From.Add(size) }, []string{"present 7:0-1"}, VerdictComplete},
-		{"an interval within a window", func(s *twin) { s.each("a", 7, 0, 9, 0); s.reading(reading("a", 7, 10, 9_500), size, true, false) },
+		{"an interval within a window", func(s *twin) {
+			s.each("a", 7, 0, 9, 0)
+			s.reading(reading("a", 7, 10, 500), size, true, false)
+			s.reading(reading("a", 7, 11, 9_500), size, true, false)
+		},
 			func(o *Options) { o.From, o.To = o.From.Add(4*time.Second), o.From.Add(5*time.Second) },
-			[]string{"present 7:0-9", "no_window 7:10-10"}, VerdictMissing},
+			[]string{"present 7:0-9", "no_window 7:10-11"}, VerdictMissing},
 		{"nothing but losses", func(s *twin) { s.declare("a", 7, 0, 5, "refused_before_2000") }, nil, []string{"lostrefused_before_2000 7:0-5"}, VerdictLost},
 		{"nothing at all", func(*twin) {}, nil, []string{}, VerdictSilent},
 	}

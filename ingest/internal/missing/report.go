@@ -24,7 +24,7 @@ const (
 	Missing   State = "missing"   // sampled and not there, for no known reason
 	NoWindow  State = "no_window" // stored, and in no window
 	NoFrame   State = "no_frame"  // in a window, and not stored
-	NotYet    State = "not_yet"   // one of the last three, so young that they may be on their way
+	NotYet    State = "not_yet"   // missing or in no window, and so young that they may be on their way
 )
 
 // Range is readings of one sensor of which the same is to be said.
