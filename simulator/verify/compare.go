@@ -289,24 +289,12 @@ func fields(documents ...Document) []string {
 	return slices.Compact(names)
 }
 
-// published returns the fields of a window's document that its record has, too.
-// The others are for ingest itself and bounded by nothing: of the coverage only
-// the bounds of each epoch are in the record.
+// published returns the fields of a window's document that its record has, too:
+// all but its key and what is for ingest alone.
 func published(w Document) Document {
 	p := maps.Clone(w)
-	for _, name := range []string{"_id", "parts", "sensors"} {
+	for _, name := range []string{"_id", "coverage", "parts", "sensors"} {
 		delete(p, name)
-	}
-	if epochs, ok := w["coverage"].([]any); ok {
-		bounds := make([]any, len(epochs))
-		for i, c := range epochs {
-			c, _ := c.(Document)
-			c = maps.Clone(c)
-			delete(c, "seq")
-			delete(c, "timestamps")
-			bounds[i] = c
-		}
-		p["coverage"] = bounds
 	}
 	return p
 }

@@ -73,7 +73,7 @@ func Expect(frames []telemetry.Frame, losses []Loss, window time.Duration) (sens
 		d := newDocument(at, size, "sensor_id", frames)
 		d["sensor_name"] = latestName(frames)
 		d.completeness(frames, declared[at.owner])
-		d["coverage"] = coverage(frames)
+		d["epochs"], d["coverage"] = coverage(frames)
 		d["parts"] = parts(frames)
 		sensors[d["_id"].(string)] = d
 	}
@@ -294,12 +294,13 @@ func reasonOf(epoch, seq uint64, losses []Loss) any {
 	return best.Reason
 }
 
-// coverage returns which frames a window has.
-func coverage(frames []telemetry.Frame) []any {
-	epochs := sequences(frames)
-	covered := make([]any, 0, len(epochs)+1)
-	for _, epoch := range slices.Sorted(maps.Keys(epochs)) {
-		seqs := epochs[epoch]
+// coverage returns which frames a window has, and the bounds of its epochs.
+func coverage(frames []telemetry.Frame) (epochs, covered []any) {
+	epochs, covered = []any{}, []any{}
+	numbers := sequences(frames)
+	for _, epoch := range slices.Sorted(maps.Keys(numbers)) {
+		seqs := numbers[epoch]
+		epochs = append(epochs, Document{"epoch": int64(epoch), "first": int64(seqs[0]), "last": int64(seqs[len(seqs)-1])})
 		var ranges []any
 		for i, seq := range seqs {
 			if i > 0 && seq == seqs[i-1]+1 {
@@ -308,9 +309,7 @@ func coverage(frames []telemetry.Frame) []any {
 				ranges = append(ranges, Document{"first": int64(seq), "last": int64(seq)})
 			}
 		}
-		covered = append(covered, Document{
-			"epoch": int64(epoch), "first": int64(seqs[0]), "last": int64(seqs[len(seqs)-1]), "seq": ranges,
-		})
+		covered = append(covered, Document{"epoch": int64(epoch), "seq": ranges})
 	}
 	var times []int64
 	for _, f := range frames {
@@ -324,9 +323,9 @@ func coverage(frames []telemetry.Frame) []any {
 		for i, t := range times {
 			list[i] = t
 		}
-		covered = append(covered, Document{"first": times[0], "last": times[len(times)-1], "timestamps": list})
+		covered = append(covered, Document{"timestamps": list})
 	}
-	return covered
+	return epochs, covered
 }
 
 // parts returns what a sensor's window has of each place.
