@@ -236,15 +236,19 @@ func (s *stream) send(ctx context.Context, t testing.TB, brokers []string, over 
 			}
 		}
 		records := s.records[i:min(i+batch, len(s.records))]
-		for {
+		for attempt := 1; ; attempt++ {
 			err := writer.WriteMessages(ctx, records...)
 			if err == nil {
 				break
 			}
-			if ctx.Err() != nil {
+			if attempt == 1 {
+				t.Logf("the stream is sent again from record %d: %.200s", i, err)
+			}
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
 				return ctx.Err()
 			}
-			t.Logf("the stream is sent again from record %d: %v", i, err)
 		}
 		s.sent.Store(int64(i + len(records)))
 	}

@@ -218,19 +218,8 @@ func uncommitted(t *testing.T, client *kafka.Client, group, topic string) string
 func (c *chaos) check() {
 	t := c.t
 	t.Helper()
-	report, err := verify.Await(t.Context(), c.stream.journal, verify.Sources{Brokers: c.brokers, MongoURI: mongoURI(), Database: databaseName},
-		verify.Rules{Window: streamWindow, Retention: streamLatest}, 2*time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.log("%s, late %d", report, report.Late)
-	for i, finding := range report.Findings {
-		if i == 20 {
-			t.Errorf("... and %d more", len(report.Findings)-i)
-			break
-		}
-		t.Error(finding)
-	}
+	defer c.log("all is compared")
+	report := awaitEqual(t, c.stream.journal, c.brokers, verify.Rules{Window: streamWindow, Retention: streamLatest})
 	if n := c.stream.journal.Len(); report.Sampled != n || report.Windowed+report.Late != n || report.Late == 0 {
 		t.Errorf("%d frames were sent: got %s, late %d", n, report, report.Late)
 	}
@@ -257,6 +246,26 @@ func (c *chaos) check() {
 			t.Errorf("%s is %v, want none", name, counters[name])
 		}
 	}
+}
+
+// awaitEqual waits until everything stored is what the journal's frames give, and
+// shows what is not.
+func awaitEqual(t *testing.T, journal *verify.Journal, brokers []string, rules verify.Rules) *verify.Report {
+	t.Helper()
+	sources := verify.Sources{Brokers: brokers, MongoURI: mongoURI(), Database: databaseName}
+	report, err := verify.Await(t.Context(), journal, sources, rules, 2*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s, late %d", report, report.Late)
+	for i, finding := range report.Findings {
+		if i == 20 {
+			t.Errorf("... and %d more", len(report.Findings)-i)
+			break
+		}
+		t.Error(finding)
+	}
+	return report
 }
 
 // difference shows some of what only one of two maps has.
