@@ -241,6 +241,15 @@ func (c *chaos) check() {
 	for _, name := range slices.Sorted(maps.Keys(counters)) {
 		t.Logf("%s %v", name, counters[name])
 	}
+	for _, name := range []string{ // nothing is proved unless these happened
+		`telltale_aggregate_frames_total{outcome="duplicate"}`, `telltale_aggregate_late_frames_total`,
+		`telltale_aggregate_windows_stored_total{by="sensor",kind="revised"}`, `telltale_aggregate_windows_stored_total{by="place",kind="revised"}`,
+		`telltale_sink_frames_duplicate_total`,
+	} {
+		if counters[name] == 0 {
+			t.Errorf("%s is 0", name)
+		}
+	}
 	for name := range counters {
 		if strings.Contains(name, "_rejected_total") || strings.Contains(name, `outcome="invalid"`) || strings.Contains(name, "window_full") || strings.Contains(name, "stored_window_invalid") {
 			t.Errorf("%s is %v, want none", name, counters[name])
