@@ -173,7 +173,7 @@ func (i *Ingest) topicsReady(context.Context) error {
 
 // consume runs a consumer once the topics are there.
 func (i *Ingest) consume(o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error) (func(context.Context) error, error) {
-	o.Logger = i.log
+	o.Logger, o.SessionTimeout = i.log, i.options.Config.Kafka.SessionTimeout
 	consumer, err := i.kafka.NewConsumer(o)
 	if err != nil {
 		return nil, err

@@ -103,8 +103,12 @@ func pass(b *testing.B, ingest *program, packets [][]byte, batch int, queued boo
 	return f
 }
 
-func ready() bool {
-	response, err := http.Get("http://" + metricsAddr + "/readyz")
+func ready() bool { return readyAt(metricsAddr) }
+
+// readyAt reports whether the ingest that serves its metrics there can do its
+// work.
+func readyAt(addr string) bool {
+	response, err := http.Get("http://" + addr + "/readyz")
 	if err != nil {
 		return false
 	}

@@ -147,7 +147,7 @@ func TestPipeline(t *testing.T) {
 	p.Fleet.StopSampling()
 	await.True(t, 30*time.Second, "empty buffers", func() bool { return p.Fleet.Stats().Buffered == 0 })
 	sources := verify.Sources{Brokers: []string{p.KafkaAddr()}, MongoURI: p.MongoURI(), Database: pipeline.Database}
-	report, err := verify.Await(t.Context(), journal, sources, window, 60*time.Second)
+	report, err := verify.Await(t.Context(), journal, sources, verify.Rules{Window: window}, 60*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

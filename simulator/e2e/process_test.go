@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +40,8 @@ func mongoURI() string {
 	return "mongodb://127.0.0.1:27117"
 }
 
-// startServers starts the named servers with no state, and stops them in the end.
+// startServers starts the named servers with no state, and kills them in the
+// end. If the test failed, their state is kept.
 func startServers(t testing.TB, names ...string) *servers {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join(root, ".cache", "e2e"))
@@ -47,14 +49,18 @@ func startServers(t testing.TB, names ...string) *servers {
 		t.Fatal(err)
 	}
 	s := &servers{t: t, env: append(os.Environ(), "TELLTALE_LOCAL="+dir, "TELLTALE_SCRAPE="+metricsAddr)}
-	s.run(append([]string{"stop"}, names...)...)
+	s.run(append([]string{"kill"}, names...)...)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.run(append([]string{"stop"}, names...)...)
+		s.run(append([]string{"kill"}, names...)...)
 		if t.Failed() {
-			t.Logf("the servers' logs are in %s", dir)
+			kept := dir + "-" + strings.ReplaceAll(t.Name(), "/", "-")
+			if err := errors.Join(os.RemoveAll(kept), os.Rename(dir, kept)); err != nil {
+				t.Error(err)
+			}
+			t.Logf("the servers' logs are in %s", kept)
 		}
 	})
 	s.run(append([]string{"start"}, names...)...)
@@ -125,6 +131,13 @@ func (p *program) signal(s syscall.Signal) {
 // crash kills the program with SIGKILL and starts it again.
 func (p *program) crash() {
 	p.t.Helper()
+	p.kill()
+	p.spawn()
+}
+
+// kill kills the program with SIGKILL.
+func (p *program) kill() {
+	p.t.Helper()
 	select {
 	case <-p.exited:
 		p.t.Fatalf("%s ended by itself: %v\n%s", p.name, p.err, p.output)
@@ -132,7 +145,6 @@ func (p *program) crash() {
 	}
 	p.signal(syscall.SIGKILL)
 	<-p.exited
-	p.spawn()
 }
 
 // wait waits for the program's own end.

@@ -2,8 +2,10 @@ package verify
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
-	"math"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -13,27 +15,18 @@ import (
 // Stored is what Kafka and MongoDB hold.
 type Stored struct {
 	Kafka       map[Key]telemetry.Frame // the distinct frames of iot-frames
+	Received    map[Key]int64           // when the first record of each was received, Unix ms
 	Redelivered int                     // records of iot-frames beyond the first of a frame: no fault
-	Frames      []telemetry.Frame       // the documents of iot_frames
-	Losses      []telemetry.Frame       // the documents of iot_losses
-	Sensors     []Window                // the documents of iot_aggregate_metrics_sensor
-	Places      []Window                // the documents of iot_aggregate_metrics_place
-}
+	Declared    map[Loss]bool           // the distinct declarations of iot-frames
+	Undecodable [][]byte                // records of iot-frames that are no frames: no reading of an agent
 
-// Window is one stored aggregate.
-type Window struct {
-	ID       string // the document's
-	Owner    string // the sensor or the place
-	Start    int64  // Unix milliseconds
-	Count    uint64
-	Measures [telemetry.Measures]Aggregate
-	Coverage []Key // each frame that a sensor's window counts; empty for a place
-}
+	Frames  []telemetry.Frame // the documents of iot_frames
+	Losses  []Loss            // the documents of iot_losses
+	Sensors []Document        // the documents of iot_aggregate_metrics_sensor
+	Places  []Document        // the documents of iot_aggregate_metrics_place
 
-// Aggregate is what a window says of one measure, in the measure's unit.
-type Aggregate struct {
-	Count              uint64
-	Sum, Avg, Min, Max float64
+	SensorRecords map[string]Document // the last record of each key of iot-aggregate-metrics-sensor
+	PlaceRecords  map[string]Document // the last record of each key of iot-aggregate-metrics-place
 }
 
 // Finding is one thing that is not as it should be.
@@ -48,6 +41,7 @@ func (f Finding) String() string { return fmt.Sprintf("%s %s: %s", f.Kind, f.ID,
 // Report is the result of [Compare].
 type Report struct {
 	Sampled, Kafka, Mongo, Windowed int
+	Late                            int // received too late for any window
 	Missing, Duplicate, Different   int
 	Findings                        []Finding
 }
@@ -66,10 +60,11 @@ func (r *Report) find(count *int, kind, id, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{Kind: kind, ID: id, What: fmt.Sprintf(format, args...)})
 }
 
-// Compare holds stored, whose windows are of the given size, against the
-// journal. Frames of sensors that the journal does not know, such as those
-// that a person publishes, must agree between Kafka, MongoDB and the windows.
-func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
+// Compare holds stored against the journal: frames, losses and every field of
+// every window, and the last record of each window against its document. Frames
+// of sensors that the journal does not know, such as those that a person
+// publishes, must agree between Kafka, MongoDB and the windows.
+func Compare(journal *Journal, stored *Stored, rules Rules) *Report {
 	journal.mu.Lock()
 	defer journal.mu.Unlock()
 	r := &Report{}
@@ -104,10 +99,10 @@ func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
 			r.find(&r.Different, "different", key.String(), "is in MongoDB and was never sampled")
 		}
 	}
-	counted := make(map[Key][]*Window)
-	for i := range stored.Sensors {
-		for _, key := range stored.Sensors[i].Coverage {
-			counted[key] = append(counted[key], &stored.Sensors[i])
+	counted := make(map[Key][]Document)
+	for _, w := range stored.Sensors {
+		for _, key := range covered(w) {
+			counted[key] = append(counted[key], w)
 		}
 	}
 	for key := range counted {
@@ -116,6 +111,8 @@ func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
 		}
 	}
 
+	var due []telemetry.Frame // what is to be in windows
+	size := rules.Window.Milliseconds()
 	for key, want := range sampled {
 		r.Sampled++
 		missing := false
@@ -141,15 +138,23 @@ func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
 				r.find(&r.Different, "different", key.String(), "in MongoDB is %s, sampled was %s", text(&inMongo), text(&want))
 			}
 		}
-		start := want.Timestamp - mod(want.Timestamp, window.Milliseconds())
-		switch windows := counted[key]; {
+		late := rules.Retention > 0 && want.Timestamp < stored.Received[key]-rules.Retention.Milliseconds()
+		if !late {
+			due = append(due, want)
+		}
+		windows := counted[key]
+		switch {
+		case late && len(windows) > 0:
+			r.find(&r.Different, "different", key.String(), "is in window %s, and was received too late for any", windows[0]["_id"])
+		case late:
+			r.Late++
 		case len(windows) == 0:
 			missing = true
 			r.Findings = append(r.Findings, Finding{"missing", key.String(), "is in no window"})
 		case len(windows) > 1:
 			r.find(&r.Duplicate, "duplicate", key.String(), "is in %d windows", len(windows))
-		case windows[0].Owner != want.ID || windows[0].Start != start:
-			r.find(&r.Different, "different", key.String(), "is in window %s, its time is in the one from %d", windows[0].ID, start)
+		case windows[0]["_id"] != windowID(owned{want.ID, startOf(&want, size)}, size):
+			r.find(&r.Different, "different", key.String(), "is in window %s, its time is in the one from %d", windows[0]["_id"], startOf(&want, size))
 		default:
 			r.Windowed++
 		}
@@ -157,8 +162,17 @@ func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
 			r.Missing++
 		}
 	}
-	r.windows("sensor", stored.Sensors, naive(sampled, window, func(f *telemetry.Frame) string { return f.ID }))
-	r.windows("place", stored.Places, naive(sampled, window, func(f *telemetry.Frame) string { return f.PlaceID }))
+	r.losses(stored)
+	sensors, places := Expect(due, slices.Collect(maps.Keys(stored.Declared)), rules.Window)
+	revisions := r.windows("sensor", stored.Sensors, sensors, stored.SensorRecords)
+	for _, place := range places {
+		names, start := place["sensors"].([]any), place["start_agg_tm"].(int64)
+		for i, name := range names {
+			id := windowID(owned{name.(string), start}, size)
+			names[i] = Document{"sensor_id": name, "revision": revisions[id]}
+		}
+	}
+	r.windows("place", stored.Places, places, stored.PlaceRecords)
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID), cmp.Compare(a.What, b.What))
 	})
@@ -168,104 +182,155 @@ func Compare(journal *Journal, stored *Stored, window time.Duration) *Report {
 func text(f *telemetry.Frame) []byte { return telemetry.AppendFrame(nil, f) }
 
 // declared says whether a reading that is missing was declared lost.
-func declared(losses []telemetry.Frame, key Key) string {
-	for i := range losses {
-		l := &losses[i]
-		if l.ID == key.ID && l.Epoch == key.Epoch && l.Lost.Seqs.First <= key.Seq && key.Seq <= l.Lost.Seqs.Last {
-			return ", declared lost: " + l.Lost.Reason
+func declared(losses []Loss, key Key) string {
+	for _, l := range losses {
+		if l.ID == key.ID && l.Epoch == key.Epoch && l.covers(key.Seq) {
+			return ", declared lost: " + l.Reason
 		}
 	}
 	return ""
 }
 
-func mod(a, b int64) int64 { return ((a % b) + b) % b }
-
-type owned struct {
-	owner string
-	start int64
-}
-
-type sums struct {
-	count    uint64
-	measures [telemetry.Measures]struct {
-		count         uint64
-		sum, min, max telemetry.Micro
-	}
-}
-
-// naive computes the windows of the distinct frames in one batch.
-func naive(frames map[Key]telemetry.Frame, window time.Duration, owner func(*telemetry.Frame) string) map[owned]*sums {
-	windows := make(map[owned]*sums)
-	for _, f := range frames {
-		at := owned{owner(&f), f.Timestamp - mod(f.Timestamp, window.Milliseconds())}
-		if at.owner == "" {
-			continue // a frame without a place is in its sensor's window only
+// losses holds the stored declarations against those in Kafka.
+func (r *Report) losses(stored *Stored) {
+	seen := make(map[Loss]bool)
+	for _, l := range stored.Losses {
+		if seen[l] {
+			r.find(&r.Duplicate, "duplicate", l.String(), "has two documents in MongoDB")
 		}
-		w := windows[at]
-		if w == nil {
-			w = &sums{}
-			windows[at] = w
-		}
-		w.count++
-		for m := range telemetry.Measure(telemetry.Measures) {
-			v, ok := f.Payload.Get(m)
-			if !ok {
-				continue
-			}
-			a := &w.measures[m]
-			if a.count == 0 || v < a.min {
-				a.min = v
-			}
-			if a.count == 0 || v > a.max {
-				a.max = v
-			}
-			a.count++
-			a.sum += v
+		seen[l] = true
+		if !stored.Declared[l] {
+			r.find(&r.Different, "different", l.String(), "is in MongoDB and was never declared")
 		}
 	}
-	return windows
-}
-
-// windows holds stored aggregates against the naive ones.
-func (r *Report) windows(kind string, stored []Window, want map[owned]*sums) {
-	seen := make(map[owned]bool)
-	for i := range stored {
-		w := &stored[i]
-		at := owned{w.Owner, w.Start}
-		if seen[at] {
-			r.find(&r.Duplicate, "duplicate", w.ID, "is a second %s window of its time", kind)
-		}
-		seen[at] = true
-		expected := want[at]
-		if expected == nil {
-			r.find(&r.Different, "different", w.ID, "is a %s window without frames", kind)
-			continue
-		}
-		if w.Count != expected.count {
-			r.find(&r.Different, "different", w.ID, "counts %d frames, there are %d", w.Count, expected.count)
-		}
-		for m := range telemetry.Measure(telemetry.Measures) {
-			e := &expected.measures[m]
-			wanted := Aggregate{Count: e.count}
-			if e.count > 0 {
-				wanted.Sum, wanted.Min, wanted.Max = e.sum.Float(), e.min.Float(), e.max.Float()
-				wanted.Avg = wanted.Sum / float64(e.count)
-			}
-			if !w.Measures[m].near(wanted) {
-				r.find(&r.Different, "different", w.ID, "has %s %+v, want %+v", m, w.Measures[m], wanted)
-			}
-		}
-	}
-	for at := range want {
-		if !seen[at] {
-			r.find(&r.Different, "different", fmt.Sprintf("%s/%d", at.owner, at.start), "has no %s window", kind)
+	for l := range stored.Declared {
+		if !seen[l] {
+			r.find(&r.Different, "different", l.String(), "is not in MongoDB")
 		}
 	}
 }
 
-// near compares but for the last bits of a double, which two right ways of
-// dividing may round differently.
-func (a Aggregate) near(b Aggregate) bool {
-	equal := func(x, y float64) bool { return math.Abs(x-y) <= 1e-12*max(math.Abs(x), math.Abs(y)) }
-	return a.Count == b.Count && equal(a.Sum, b.Sum) && equal(a.Avg, b.Avg) && a.Min == b.Min && a.Max == b.Max
+// covered returns the identities that a sensor's window says it counts.
+func covered(w Document) []Key {
+	owner, _ := w["sensor_id"].(string)
+	var keys []Key
+	epochs, _ := w["coverage"].([]any)
+	for _, c := range epochs {
+		c, _ := c.(Document)
+		times, _ := c["timestamps"].([]any)
+		for _, t := range times {
+			at, _ := t.(int64)
+			keys = append(keys, Key{ID: owner, Timestamp: at})
+		}
+		epoch, _ := c["epoch"].(int64)
+		ranges, _ := c["seq"].([]any)
+		for _, seqs := range ranges {
+			seqs, _ := seqs.(Document)
+			first, _ := seqs["first"].(int64)
+			last, _ := seqs["last"].(int64)
+			for seq := first; seq <= last; seq++ {
+				keys = append(keys, Key{ID: owner, Epoch: uint64(epoch), Seq: uint64(seq)})
+			}
+		}
+	}
+	return keys
+}
+
+// windows holds stored windows against the expected ones, field by field, and
+// the last record of each against it. It returns the stored revisions by _id.
+func (r *Report) windows(kind string, stored []Document, want, records map[string]Document) map[string]any {
+	revisions := make(map[string]any, len(stored))
+	for _, w := range stored {
+		id, _ := w["_id"].(string)
+		if revisions[id] != nil {
+			r.find(&r.Duplicate, "duplicate", id, "is a second %s window of its time", kind)
+		}
+		revisions[id] = w["revision"]
+		if n, ok := w["revision"].(int64); !ok || n < 1 {
+			r.find(&r.Different, "different", id, "has revision %v", w["revision"])
+		}
+		if expected := want[id]; expected == nil {
+			r.find(&r.Different, "different", id, "is a %s window without frames", kind)
+		} else {
+			for _, name := range fields(w, expected) {
+				got, there := w[name]
+				wanted, should := expected[name]
+				if name != "revision" && (there != should || !reflect.DeepEqual(got, wanted)) {
+					r.find(&r.Different, "different", id, "has %s %v, want %v", name, got, wanted)
+				}
+			}
+		}
+		if record := records[id]; record == nil {
+			r.find(&r.Different, "different", id, "has no record of its %s window", kind)
+		} else {
+			r.record(id, published(w), record)
+		}
+	}
+	for id := range want {
+		if revisions[id] == nil {
+			r.find(&r.Different, "different", id, "has no %s window", kind)
+		}
+	}
+	for id := range records {
+		if revisions[id] == nil {
+			r.find(&r.Different, "different", id, "has a record and no %s window", kind)
+		}
+	}
+	return revisions
+}
+
+// fields returns the names of all fields that any of the documents has.
+func fields(documents ...Document) []string {
+	var names []string
+	for _, d := range documents {
+		names = slices.AppendSeq(names, maps.Keys(d))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// published returns the fields of a window's document that its record has, too:
+// all but its key and what is for ingest alone.
+func published(w Document) Document {
+	p := maps.Clone(w)
+	for _, name := range []string{"_id", "coverage", "parts", "sensors"} {
+		delete(p, name)
+	}
+	return p
+}
+
+// record holds the last record of a window against its document.
+func (r *Report) record(id string, want, record Document) {
+	for _, name := range fields(want, record) {
+		w, there := want[name]
+		got, ok := record[name]
+		if there != ok || !same(w, got) {
+			r.find(&r.Different, "different", id, "has %s %v in its last record, and %v in its document", name, got, w)
+		}
+	}
+}
+
+// same reports whether a value of a document and one of a record are the same.
+func same(stored, written any) bool {
+	switch stored := stored.(type) {
+	case time.Time:
+		text, _ := written.(string)
+		t, err := time.Parse(time.RFC3339Nano, text)
+		return err == nil && t.Equal(stored)
+	case int64:
+		number, _ := written.(json.Number)
+		n, err := number.Int64()
+		return err == nil && n == stored
+	case float64:
+		number, _ := written.(json.Number)
+		f, err := number.Float64()
+		return err == nil && f == stored
+	case []any:
+		list, ok := written.([]any)
+		return ok && slices.EqualFunc(stored, list, same)
+	case Document:
+		nested, ok := written.(map[string]any)
+		return ok && maps.EqualFunc(stored, nested, same)
+	}
+	return stored == written
 }

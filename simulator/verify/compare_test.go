@@ -1,6 +1,12 @@
 package verify_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,37 +30,67 @@ func reading(seq uint64) telemetry.Frame {
 }
 
 // healthy returns a journal of n readings and what a right pipeline stores.
-func healthy(n uint64) (*verify.Journal, *verify.Stored) {
+func healthy(t *testing.T, n uint64) (*verify.Journal, *verify.Stored) {
+	t.Helper()
 	journal := verify.NewJournal(nil)
-	stored := &verify.Stored{Kafka: make(map[verify.Key]telemetry.Frame)}
-	for first := uint64(0); first < n; first += 10 {
-		w := verify.Window{ID: "a/" + time.UnixMilli(start).Add(time.Duration(first)*time.Second).Format(time.TimeOnly), Owner: "a", Start: start + int64(first)*1000}
-		temperature := &w.Measures[telemetry.Temperature]
-		for seq := first; seq < min(first+10, n); seq++ {
-			f := reading(seq)
-			journal.Record(&f)
-			stored.Kafka[verify.KeyOf(&f)] = f
-			stored.Frames = append(stored.Frames, f)
-			v, _ := f.Payload.Get(telemetry.Temperature)
-			if temperature.Count == 0 {
-				temperature.Min = v.Float()
-			}
-			temperature.Max = v.Float()
-			temperature.Count++
-			temperature.Sum += v.Float()
-			w.Coverage = append(w.Coverage, verify.KeyOf(&f))
-			w.Count++
-		}
-		temperature.Avg = temperature.Sum / float64(temperature.Count)
-		stored.Sensors = append(stored.Sensors, w)
-		w.ID, w.Owner, w.Coverage = strings.Replace(w.ID, "a", "p", 1), "p", nil
-		stored.Places = append(stored.Places, w)
+	stored := &verify.Stored{
+		Kafka: make(map[verify.Key]telemetry.Frame), Received: make(map[verify.Key]int64), Declared: make(map[verify.Loss]bool),
+		SensorRecords: make(map[string]verify.Document), PlaceRecords: make(map[string]verify.Document),
+	}
+	for seq := range n {
+		f := reading(seq)
+		journal.Record(&f)
+		stored.Kafka[verify.KeyOf(&f)] = f
+		stored.Received[verify.KeyOf(&f)] = f.Timestamp + 500
+		stored.Frames = append(stored.Frames, f)
+	}
+	sensors, places := verify.Expect(stored.Frames, nil, window)
+	for i, id := range slices.Sorted(maps.Keys(sensors)) {
+		d := sensors[id]
+		d["revision"] = int64(i + 1)
+		stored.Sensors = append(stored.Sensors, d)
+		stored.SensorRecords[id] = record(t, d)
+		d = places[strings.Replace(id, "a/", "p/", 1)]
+		d["revision"] = int64(1)
+		d["sensors"] = []any{verify.Document{"sensor_id": "a", "revision": int64(i + 1)}}
+		stored.Places = append(stored.Places, d)
+		stored.PlaceRecords[d["_id"].(string)] = record(t, d)
 	}
 	return journal, stored
 }
 
+// record returns what a window's record has: not what is for ingest alone.
+func record(t *testing.T, d verify.Document) verify.Document {
+	t.Helper()
+	d = maps.Clone(d)
+	delete(d, "_id")
+	delete(d, "coverage")
+	delete(d, "parts")
+	delete(d, "sensors")
+	data, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var fields map[string]any
+	if err := decoder.Decode(&fields); err != nil {
+		t.Fatal(err)
+	}
+	return fields
+}
+
 func TestCompare(t *testing.T) {
+	loss := verify.Loss{ID: "a", Epoch: epoch, First: 0, Last: 1, Reason: "power_cut"}
 	key := func(seq uint64) verify.Key { return verify.Key{ID: "a", Epoch: epoch, Seq: seq} }
+	id := func(n int64) string {
+		return fmt.Sprintf("a/%d-%d", start+n*window.Milliseconds(), start+(n+1)*window.Milliseconds())
+	}
+	// cover makes a window say that it has other frames.
+	cover := func(w verify.Document, first, last int64) {
+		seqs := []any{verify.Document{"first": first, "last": last}}
+		w["coverage"] = []any{verify.Document{"epoch": int64(epoch), "seq": seqs}}
+	}
 	tests := []struct {
 		name  string
 		spoil func(*verify.Journal, *verify.Stored)
@@ -76,32 +112,31 @@ func TestCompare(t *testing.T) {
 			name: "not in MongoDB, declared lost",
 			spoil: func(_ *verify.Journal, s *verify.Stored) {
 				s.Frames = s.Frames[1:]
-				s.Losses = []telemetry.Frame{{ID: "a", Sequenced: true, Epoch: epoch, Lost: telemetry.Loss{Seqs: telemetry.SeqRange{First: 0, Last: 1}, Reason: "power_cut"}}}
+				s.Losses, s.Declared[loss] = []verify.Loss{loss}, true
 			},
 			line: "verify sampled=25 kafka=25 mongo=24 windowed=25 missing=1 duplicate=0 different=0",
 			find: "missing a/77/0: is not in MongoDB, declared lost: power_cut",
 		},
 		{
 			name:  "in no window",
-			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Sensors[1].Coverage = s.Sensors[1].Coverage[1:] },
-			line:  "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=1 duplicate=0 different=0",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { cover(s.Sensors[1], 11, 19) },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=1 duplicate=0 different=1",
 			find:  "missing a/77/10: is in no window",
 		},
 		{
-			name: "in two windows",
-			spoil: func(_ *verify.Journal, s *verify.Stored) {
-				s.Sensors[1].Coverage = append(s.Sensors[1].Coverage, key(3))
-			},
-			line: "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=0 duplicate=1 different=0",
-			find: "duplicate a/77/3: is in 2 windows",
+			name:  "in two windows",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { cover(s.Sensors[1], 9, 19) },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=0 duplicate=1 different=1",
+			find:  "duplicate a/77/9: is in 2 windows",
 		},
 		{
 			name: "in the wrong window",
 			spoil: func(_ *verify.Journal, s *verify.Stored) {
-				s.Sensors[0].Coverage, s.Sensors[1].Coverage = s.Sensors[0].Coverage[1:], append(s.Sensors[1].Coverage, s.Sensors[0].Coverage[0])
+				cover(s.Sensors[0], 0, 8)
+				cover(s.Sensors[1], 9, 19)
 			},
-			line: "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=0 duplicate=0 different=1",
-			find: "different a/77/0: is in window",
+			line: "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=0 duplicate=0 different=3",
+			find: "different a/77/9: is in window",
 		},
 		{
 			name:  "two documents of one reading",
@@ -132,27 +167,93 @@ func TestCompare(t *testing.T) {
 		},
 		{
 			name:  "a wrong average",
-			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Places[2].Measures[telemetry.Temperature].Avg = 20 },
-			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
-			find:  "has temperature",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Places[2]["avg_temperature"] = 20.0 },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "has avg_temperature 20, want 20.022",
+		},
+		{
+			name: "the last bit of a deviation",
+			spoil: func(_ *verify.Journal, s *verify.Stored) {
+				d := s.Sensors[0]["stddev_temperature"].(float64)
+				s.Sensors[0]["stddev_temperature"] = math.Nextafter(d, 1)
+			},
+			line: "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find: "has stddev_temperature",
 		},
 		{
 			name:  "a wrong count",
-			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Sensors[0].Count++ },
-			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
-			find:  "counts 11 frames, there are 10",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Sensors[0]["count_measures"] = int64(11) },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "has count_measures 11, want 10",
+		},
+		{
+			name:  "a field that should not be there",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Sensors[0]["avg_humidity"] = nil },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "has avg_humidity",
+		},
+		{
+			name:  "no field where there should be null",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { delete(s.Sensors[0], "missing") },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "has missing <nil>, want 0",
 		},
 		{
 			name:  "no place window",
 			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Places = s.Places[:2] },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "different p/1763870420000-1763870430000: has no place window",
+		},
+		{
+			name:  "a place of an older revision of its sensor",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Sensors[2]["revision"] = int64(4) },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=2",
+			find:  "has sensors [map[revision:3 sensor_id:a]], want [map[revision:4 sensor_id:a]]",
+		},
+		{
+			name:  "an outdated record is the last",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.SensorRecords[id(1)]["revision"] = json.Number("1") },
 			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
-			find:  "different p/1763870420000: has no place window",
+			find:  "has revision 1 in its last record, and 2 in its document",
+		},
+		{
+			name:  "no record",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { delete(s.PlaceRecords, strings.Replace(id(1), "a", "p", 1)) },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
+			find:  "has no record of its place window",
+		},
+		{
+			name:  "more in the record than there should be",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.SensorRecords[id(1)]["parts"] = []any{} },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
+			find:  "has parts [] in its last record",
+		},
+		{
+			name: "a loss that MongoDB does not have",
+			spoil: func(_ *verify.Journal, s *verify.Stored) {
+				s.Declared[loss] = true
+			},
+			line: "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
+			find: "different a/77/0-1/power_cut: is not in MongoDB",
+		},
+		{
+			name:  "a loss that nobody declared",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Losses = []verify.Loss{loss} },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=25 missing=0 duplicate=0 different=1",
+			find:  "was never declared",
+		},
+		{
+			name:  "received too late, and in a window",
+			spoil: func(_ *verify.Journal, s *verify.Stored) { s.Received[key(24)] += time.Hour.Milliseconds() },
+			line:  "verify sampled=25 kafka=25 mongo=25 windowed=24 missing=0 duplicate=0",
+			find:  "different a/77/24: is in window a/1763870420000-1763870430000, and was received too late for any",
 		},
 		{
 			name: "a client's own frame must agree everywhere",
 			spoil: func(_ *verify.Journal, s *verify.Stored) {
 				f := telemetry.Frame{ID: "theirs", Timestamp: start}
 				s.Kafka[verify.KeyOf(&f)] = f
+				s.Received[verify.KeyOf(&f)] = start
 			},
 			line: "verify sampled=26 kafka=26 mongo=25 windowed=25 missing=1 duplicate=0 different=1",
 			find: "missing theirs/1763870400000: is not in MongoDB",
@@ -160,10 +261,10 @@ func TestCompare(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			journal, stored := healthy(25)
+			journal, stored := healthy(t, 25)
 			test.spoil(journal, stored)
-			report := verify.Compare(journal, stored, window)
-			if got := report.String(); got != test.line {
+			report := verify.Compare(journal, stored, verify.Rules{Window: window, Retention: time.Hour})
+			if got := report.String(); !strings.HasPrefix(got, test.line) {
 				t.Errorf("got  %s\nwant %s", got, test.line)
 			}
 			if report.OK() != (test.find == "") {
@@ -205,8 +306,8 @@ func TestJournalSurvivesAKill(t *testing.T) {
 	if read.Len() != 24 {
 		t.Errorf("the journal has %d readings, want 24", read.Len())
 	}
-	_, stored := healthy(25)
-	if report := verify.Compare(read, stored, window); !report.OK() || report.Sampled != 25 {
+	_, stored := healthy(t, 25)
+	if report := verify.Compare(read, stored, verify.Rules{Window: window}); !report.OK() || report.Sampled != 25 {
 		t.Errorf("%s %v, want all 25 vouched for", report, report.Findings)
 	}
 }

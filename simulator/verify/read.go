@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -15,7 +17,12 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-const topic = "iot-frames"
+// The topics.
+const (
+	framesTopic  = "iot-frames"
+	sensorsTopic = "iot-aggregate-metrics-sensor"
+	placesTopic  = "iot-aggregate-metrics-place"
+)
 
 // Sources says where the readings are.
 type Sources struct {
@@ -27,29 +34,76 @@ type Sources struct {
 // Read reads all of it. Errors of the servers are returned as they are; so is
 // anything stored that has not the form it should have.
 func Read(ctx context.Context, s Sources) (*Stored, error) {
-	stored := &Stored{Kafka: make(map[Key]telemetry.Frame)}
-	if err := stored.readKafka(ctx, s.Brokers); err != nil {
+	stored := &Stored{Kafka: make(map[Key]telemetry.Frame), Received: make(map[Key]int64), Declared: make(map[Loss]bool)}
+	var decoder telemetry.Decoder
+	if err := eachRecord(ctx, s.Brokers, framesTopic, func(r *kafka.Message) error {
+		stored.frame(&decoder, r)
+		return nil
+	}); err != nil {
 		return nil, fmt.Errorf("verify: kafka: %w", err)
 	}
+	// Documents before records: what is stored in between has a record too.
 	if err := stored.readMongo(ctx, s); err != nil {
 		return nil, fmt.Errorf("verify: mongo: %w", err)
+	}
+	var err error
+	if stored.SensorRecords, err = lastRecords(ctx, s.Brokers, sensorsTopic); err == nil {
+		stored.PlaceRecords, err = lastRecords(ctx, s.Brokers, placesTopic)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify: kafka: %w", err)
 	}
 	return stored, nil
 }
 
-func (s *Stored) readKafka(ctx context.Context, brokers []string) error {
+// frame takes in a record of iot-frames.
+func (s *Stored) frame(decoder *telemetry.Decoder, r *kafka.Message) {
+	var f telemetry.Frame
+	if decoder.Decode(r.Value, &f) != nil {
+		s.Undecodable = append(s.Undecodable, r.Value)
+		return
+	}
+	if f.IsLoss() {
+		s.Declared[lossOf(&f)] = true
+		return
+	}
+	key := KeyOf(&f)
+	received := r.Time.UnixMilli()
+	if before, ok := s.Received[key]; ok {
+		s.Redelivered++
+		received = min(received, before)
+	}
+	s.Kafka[key], s.Received[key] = f, received
+}
+
+// lastRecords returns the last record of each key of a topic.
+func lastRecords(ctx context.Context, brokers []string, topic string) (map[string]Document, error) {
+	last := make(map[string]Document)
+	err := eachRecord(ctx, brokers, topic, func(r *kafka.Message) error {
+		d, err := parseRecord(r.Value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.Key, err)
+		}
+		last[string(r.Key)] = d
+		return nil
+	})
+	return last, err
+}
+
+// eachRecord calls f for every record of a topic, in the order of each
+// partition, up to the end that it has at the call.
+func eachRecord(ctx context.Context, brokers []string, topic string, f func(*kafka.Message) error) error {
 	client := &kafka.Client{Addr: kafka.TCP(brokers...)}
 	metadata, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return err
 	}
-	var decoder telemetry.Decoder
 	for _, t := range metadata.Topics {
 		if t.Error != nil {
 			return fmt.Errorf("%s: %w", t.Name, t.Error)
 		}
 		for _, p := range t.Partitions {
-			if err := s.readPartition(ctx, brokers[0], p.ID, &decoder); err != nil {
+			if err := eachOfPartition(ctx, client, brokers, topic, p.ID, f); err != nil {
 				return fmt.Errorf("%s/%d: %w", topic, p.ID, err)
 			}
 		}
@@ -57,42 +111,34 @@ func (s *Stored) readKafka(ctx context.Context, brokers []string) error {
 	return nil
 }
 
-func (s *Stored) readPartition(ctx context.Context, broker string, partition int, decoder *telemetry.Decoder) error {
-	conn, err := kafka.DialLeader(ctx, "tcp", broker, topic, partition)
+func eachOfPartition(ctx context.Context, client *kafka.Client, brokers []string, topic string, partition int, f func(*kafka.Message) error) error {
+	offsets, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
+		topic: {kafka.FirstOffsetOf(partition), kafka.LastOffsetOf(partition)},
+	}})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // it only reads
-	first, end, err := conn.ReadOffsets()
-	if err != nil || first == end {
-		return err
+	bounds := offsets.Topics[topic][0]
+	if bounds.Error != nil || bounds.FirstOffset >= bounds.LastOffset {
+		return bounds.Error
 	}
 	reader := kafka.NewReader(kafka.ReaderConfig{
-		Brokers: []string{broker}, Topic: topic, Partition: partition,
+		Brokers: brokers, Topic: topic, Partition: partition,
 		MinBytes: 1, MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond,
 	})
-	defer func() { _ = reader.Close() }()
-	if err := reader.SetOffset(first); err != nil {
+	defer func() { _ = reader.Close() }() // it only reads
+	if err := reader.SetOffset(bounds.FirstOffset); err != nil {
 		return err
 	}
-	for offset := first; offset < end; {
+	for offset := bounds.FirstOffset; offset < bounds.LastOffset; {
 		record, err := reader.ReadMessage(ctx)
 		if err != nil {
 			return err
 		}
 		offset = record.Offset + 1
-		var f telemetry.Frame
-		if err := decoder.Decode(record.Value, &f); err != nil {
+		if err := f(&record); err != nil {
 			return fmt.Errorf("offset %d: %w", record.Offset, err)
 		}
-		if f.IsLoss() {
-			continue
-		}
-		key := KeyOf(&f)
-		if _, ok := s.Kafka[key]; ok {
-			s.Redelivered++
-		}
-		s.Kafka[key] = f
 	}
 	return nil
 }
@@ -111,15 +157,15 @@ func (s *Stored) readMongo(ctx context.Context, from Sources) (err error) {
 			return err
 		}),
 		each(ctx, database.Collection("iot_losses"), func(d *lossDocument) error {
-			s.Losses = append(s.Losses, d.frame())
+			s.Losses = append(s.Losses, Loss{d.ID, uint64(d.Epoch), uint64(d.First), uint64(d.Last), d.Reason})
 			return nil
 		}),
-		each(ctx, database.Collection("iot_aggregate_metrics_sensor"), func(d *windowDocument) error {
-			s.Sensors = append(s.Sensors, d.window(d.Sensor))
+		each(ctx, database.Collection("iot_aggregate_metrics_sensor"), func(d *bson.D) error {
+			s.Sensors = append(s.Sensors, document(*d))
 			return nil
 		}),
-		each(ctx, database.Collection("iot_aggregate_metrics_place"), func(d *windowDocument) error {
-			s.Places = append(s.Places, d.window(d.Place))
+		each(ctx, database.Collection("iot_aggregate_metrics_place"), func(d *bson.D) error {
+			s.Places = append(s.Places, document(*d))
 			return nil
 		}),
 	)
@@ -148,6 +194,7 @@ func each[D any](ctx context.Context, collection *mongo.Collection, f func(*D) e
 }
 
 type frameDocument struct {
+	Document  string             `bson:"_id"`
 	ID        string             `bson:"id"`
 	Name      string             `bson:"name"`
 	PlaceID   string             `bson:"place_id"`
@@ -164,6 +211,9 @@ func (d *frameDocument) frame() (telemetry.Frame, error) {
 	f := telemetry.Frame{ID: d.ID, Name: d.Name, PlaceID: d.PlaceID, Timestamp: d.Timestamp, Clock: telemetry.Clock(d.Clock)}
 	if d.Epoch != nil && d.Seq != nil {
 		f.Sequenced, f.Epoch, f.Seq = true, uint64(*d.Epoch), uint64(*d.Seq)
+	}
+	if id := KeyOf(&f).String(); d.Document != id {
+		return f, fmt.Errorf("%s: its _id is %s", id, d.Document)
 	}
 	if d.Date.UnixMilli() != d.Timestamp {
 		return f, fmt.Errorf("%s: date %s is not timestamp %d", KeyOf(&f), d.Date, d.Timestamp)
@@ -185,51 +235,38 @@ type lossDocument struct {
 	Reason string `bson:"reason"`
 }
 
-func (d *lossDocument) frame() telemetry.Frame {
-	return telemetry.Frame{ID: d.ID, Sequenced: true, Epoch: uint64(d.Epoch), Lost: telemetry.Loss{
-		Seqs: telemetry.SeqRange{First: uint64(d.First), Last: uint64(d.Last)}, Reason: d.Reason,
-	}}
+// document returns d with the values that a Document has.
+func document(d bson.D) Document {
+	fields := make(Document, len(d))
+	for _, e := range d {
+		fields[e.Key] = value(e.Value)
+	}
+	return fields
 }
 
-type windowDocument struct {
-	DocumentID string `bson:"_id"`
-	Sensor     string `bson:"sensor_id"`
-	Place      string `bson:"place_id"`
-	Start      int64  `bson:"start_agg_tm"`
-	Count      int64  `bson:"count_measures"`
-	Coverage   []struct {
-		Epoch *int64 `bson:"epoch"`
-		Seqs  []struct {
-			First int64 `bson:"first"`
-			Last  int64 `bson:"last"`
-		} `bson:"seq"`
-		Timestamps []int64 `bson:"timestamps"`
-	} `bson:"coverage"`
-	Fields map[string]any `bson:",inline"`
+func value(v any) any {
+	switch v := v.(type) {
+	case bson.D:
+		return document(v)
+	case bson.A:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = value(v[i])
+		}
+		return list
+	case bson.DateTime:
+		return v.Time().UTC()
+	}
+	return v
 }
 
-func (d *windowDocument) window(owner string) Window {
-	w := Window{ID: d.DocumentID, Owner: owner, Start: d.Start, Count: uint64(d.Count)}
-	for m := range telemetry.Measure(telemetry.Measures) {
-		number := func(name string) float64 {
-			v, _ := d.Fields[name+"_"+m.String()].(float64)
-			return v
-		}
-		count, _ := d.Fields["count_"+m.String()].(int64)
-		w.Measures[m] = Aggregate{Count: uint64(count), Sum: number("sum"), Avg: number("avg"), Min: number("min"), Max: number("max")}
+// parseRecord returns a record's JSON, whose numbers stay as they are written.
+func parseRecord(data []byte) (Document, error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var fields map[string]any
+	if err := decoder.Decode(&fields); err != nil {
+		return nil, err
 	}
-	for _, c := range d.Coverage {
-		for _, t := range c.Timestamps {
-			w.Coverage = append(w.Coverage, Key{ID: owner, Timestamp: t})
-		}
-		if c.Epoch == nil {
-			continue
-		}
-		for _, seqs := range c.Seqs {
-			for seq := seqs.First; seq <= seqs.Last; seq++ {
-				w.Coverage = append(w.Coverage, Key{ID: owner, Epoch: uint64(*c.Epoch), Seq: uint64(seq)})
-			}
-		}
-	}
-	return w
+	return fields, nil
 }

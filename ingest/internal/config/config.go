@@ -47,6 +47,8 @@ type Kafka struct {
 	Partitions  int           `yaml:"partitions" help:"partitions of a topic that is made"`
 	Replication int           `yaml:"replication" help:"replicas of a topic that is made"`
 	Retention   time.Duration `yaml:"retention" help:"time that a topic that is made keeps its records"`
+
+	SessionTimeout time.Duration `yaml:"session_timeout" help:"silence after which the work of a process is given to others"`
 }
 
 // SASL is how to authenticate to Kafka.
@@ -136,6 +138,8 @@ func Default() Config {
 			Partitions:  6,
 			Replication: 1,
 			Retention:   7 * 24 * time.Hour,
+
+			SessionTimeout: 10 * time.Second,
 		},
 		Mongo: Mongo{
 			URI:       settings.NewSecret("mongodb://127.0.0.1:27017"),

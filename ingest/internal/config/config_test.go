@@ -146,6 +146,7 @@ func TestProblems(t *testing.T) {
 		{"partitions", "kafka: {partitions: 0}", "ingest.yaml:1:21: kafka.partitions: 0: want from 1 to 10000"},
 		{"replication", "kafka: {replication: 0}", "ingest.yaml:1:22: kafka.replication: 0: want from 1 to 100"},
 		{"retention", "kafka: {retention: 7d}", "ingest.yaml:1:20: kafka.retention: 7d: want a duration with its unit, such as 500ms, 5s or 1h30m"},
+		{"session timeout", "kafka: {session_timeout: 5s}", "ingest.yaml:1:26: kafka.session_timeout: 5s: want from 6s to 30m"},
 		{"SASL mechanism", "kafka: {sasl: {mechanism: plain}}", `ingest.yaml:1:27: kafka.sasl.mechanism: plain: want "", PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512`},
 		{"SASL without a user", "kafka: {sasl: {mechanism: PLAIN}}", "ingest.yaml:1:9: kafka.sasl.username: want the user that is to authenticate"},
 		{"SASL without a password", "kafka: {sasl: {mechanism: PLAIN, username: a}}", "ingest.yaml:1:9: kafka.sasl.password_file: want the file that holds the user's password"},

@@ -67,6 +67,8 @@ func (k Kafka) Validate(report report) {
 	settings.Within(report, "partitions", k.Partitions, 1, 10_000)
 	settings.Within(report, "replication", k.Replication, 1, 100)
 	settings.Within(report, "retention", k.Retention, time.Minute, century)
+	// What brokers take by default (group.min.session.timeout.ms and its max).
+	settings.Within(report, "session_timeout", k.SessionTimeout, 6*time.Second, 30*time.Minute)
 }
 
 // Validate reports what is missing, or given and not used.

@@ -86,7 +86,9 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 // a goroutine of its own, until ctx ends; it then leaves the group and returns
 // nil. The context given to handle ends when the partition may have gone to
 // another member; handle must then return, and Run waits for it before it joins
-// again. An error of handle ends Run and is returned.
+// again. An error of handle ends Run and is returned, but one that wraps
+// ErrNotOwner is what a process meets that was stopped for a while: the group is
+// about to end the assignment, and Run joins again.
 //
 // Brokers or a coordinator that are away are waited for, without end.
 func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *Assignment) error) error {
@@ -164,7 +166,7 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 			defer stop(nil)
 			unlink := context.AfterFunc(generation, func() { stop(kafkago.ErrGenerationEnded) })
 			defer unlink()
-			if err := handle(ctx, a); err != nil && ctx.Err() == nil {
+			if err := handle(ctx, a); err != nil && !errors.Is(err, ErrNotOwner) && ctx.Err() == nil {
 				cancel(err)
 			}
 			<-ctx.Done()

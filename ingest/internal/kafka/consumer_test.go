@@ -214,7 +214,8 @@ func TestConsumerSeeks(t *testing.T) {
 	}
 }
 
-// TestCommitOfALostAssignment: a member that was replaced is told so.
+// TestCommitOfALostAssignment: a member that was replaced is told so, and goes
+// on as a member.
 func TestCommitOfALostAssignment(t *testing.T) {
 	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
 	send(t, c.ListenAddrs(), 0, 0)
@@ -235,15 +236,34 @@ func TestCommitOfALostAssignment(t *testing.T) {
 		return response, nil, true
 	})
 	lost := make(chan error, 1)
-	startConsumer(t, c.ListenAddrs(), func(ctx context.Context, a *Assignment) error {
+	stop := startConsumer(t, c.ListenAddrs(), func(ctx context.Context, a *Assignment) error {
 		if _, err := a.Fetch(ctx); err != nil {
 			return err
 		}
-		lost <- a.Commit(ctx, a.Next())
-		return nil
+		err := a.Commit(ctx, a.Next())
+		lost <- err
+		return err
 	})
-	if err := <-lost; !errors.Is(err, ErrNotOwner) {
-		t.Fatalf("commit: %v, want ErrNotOwner", err)
+	wantLost := func() {
+		t.Helper()
+		select {
+		case err := <-lost:
+			if !errors.Is(err, ErrNotOwner) {
+				t.Fatalf("commit: %v, want ErrNotOwner", err)
+			}
+		case <-time.After(60 * time.Second):
+			t.Fatal("no assignment")
+		}
+	}
+	wantLost()
+	c.ControlKey(int16(kmsg.Heartbeat), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		response := r.(*kmsg.HeartbeatRequest).ResponseKind().(*kmsg.HeartbeatResponse)
+		response.ErrorCode = kerr.IllegalGeneration.Code
+		return response, nil, true
+	})
+	wantLost() // in the next generation
+	if err := stop(); err != nil {
+		t.Fatalf("Run: %v", err)
 	}
 }
 

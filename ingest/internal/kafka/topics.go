@@ -16,7 +16,7 @@ import (
 type Topic struct {
 	Name        string
 	Partitions  int // 1 or more
-	Replication int // brokers that hold each partition, 1 or more
+	Replication int // brokers that hold each partition, 1 or more; see minInSync
 
 	// Retention is how long records are kept after their receipt; 0 leaves it
 	// to the broker's default, and a negative one keeps them for ever.
@@ -50,8 +50,22 @@ func (t Topic) validate() error {
 	return fmt.Errorf("kafka: topic %q: cleanup policy %q: want delete, compact or compact,delete", t.Name, t.Cleanup)
 }
 
+// minInSync returns how many replicas must have a record before it is
+// acknowledged (min.insync.replicas), or 0 to leave that to the broker. Of three
+// and more replicas one may be away; what is acknowledged is then on all others.
+// With the broker's default of 1 it may be on one, and be lost with it.
+func (t Topic) minInSync() int {
+	if t.Replication < 3 {
+		return 0
+	}
+	return t.Replication - 1
+}
+
 func (t Topic) config() kafkago.TopicConfig {
 	c := kafkago.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replication}
+	if n := t.minInSync(); n > 0 {
+		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: strconv.Itoa(n)})
+	}
 	if t.Cleanup != "" {
 		c.ConfigEntries = append(c.ConfigEntries, kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: t.Cleanup})
 	}

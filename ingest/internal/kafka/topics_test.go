@@ -26,7 +26,8 @@ func newClient(t *testing.T, o Options) *Client {
 	return c
 }
 
-// topicConfigs returns the settings of a topic that were made for it.
+// topicConfigs returns the settings of a topic, of those that EnsureTopics may
+// make.
 func topicConfigs(t *testing.T, c *Client, topic string) map[string]string {
 	t.Helper()
 	answer, err := c.api.DescribeConfigs(t.Context(), &kafkago.DescribeConfigsRequest{
@@ -38,7 +39,7 @@ func topicConfigs(t *testing.T, c *Client, topic string) map[string]string {
 	configs := map[string]string{}
 	for _, e := range answer.Resources[0].ConfigEntries {
 		switch e.ConfigName {
-		case "cleanup.policy", "retention.ms", "max.message.bytes":
+		case "cleanup.policy", "retention.ms", "min.insync.replicas", "max.message.bytes":
 			configs[e.ConfigName] = e.ConfigValue
 		}
 	}
@@ -82,6 +83,11 @@ func TestEnsureTopicsCreatesTheAbsentOnly(t *testing.T) {
 	}
 	if got := topicConfigs(t, c, "week"); got["retention.ms"] != "604800000" || got["max.message.bytes"] != "8388608" {
 		t.Errorf("week has %v", got)
+	}
+	for topic, want := range map[string]string{"parts": "2", "week": topicConfigs(t, c, frames)["min.insync.replicas"]} {
+		if got := topicConfigs(t, c, topic)["min.insync.replicas"]; got != want {
+			t.Errorf("%s has min.insync.replicas %q, want %q", topic, got, want)
+		}
 	}
 }
 

@@ -208,7 +208,9 @@ func (m *migration) flush(ctx context.Context) error {
 		m.report.frame(f.Timestamp)
 		m.sensors[f.ID] = struct{}{}
 		interval := window.IntervalOf(f.Timestamp, m.Window)
-		m.touch(f.PlaceID, interval.Start)
+		if f.PlaceID != "" {
+			m.touch(f.PlaceID, interval.Start)
+		}
 		id := interval.ID(f.ID)
 		if byID[id] == nil {
 			byID[id] = &counting{id: id, sensor: f.ID, Interval: interval}

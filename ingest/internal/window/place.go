@@ -32,7 +32,8 @@ func (p *Part) ID() string {
 // Interval returns the interval of the part's window.
 func (p *Part) Interval() Interval { return Interval{p.Start, p.End} }
 
-// PlaceParts returns what the stored window tells the places.
+// PlaceParts returns what the stored window tells the places. Readings without
+// a place are of none.
 func (s *State) PlaceParts() []Part {
 	var missing *int64
 	unknown := false
@@ -45,6 +46,9 @@ func (s *State) PlaceParts() []Part {
 	}
 	parts := make([]Part, 0, len(s.Parts))
 	for _, p := range s.Parts {
+		if p.Place == "" {
+			continue
+		}
 		parts = append(parts, Part{
 			Sensor: s.Sensor, Start: s.Start, End: s.End, Revision: s.Revision,
 			Missing: missing, Lost: seqs(s.Lost), PartState: p,

@@ -43,6 +43,24 @@ func TestSizesDoNotMix(t *testing.T) {
 	}
 }
 
+// TestNoPlace: a reading without a place is told to none.
+func TestNoPlace(t *testing.T) {
+	w := New("s", IntervalOf(0, time.Minute))
+	for seq, place := range []string{"", "attic"} {
+		f := telemetry.Frame{ID: "s", PlaceID: place, Sequenced: true, Seq: uint64(seq)}
+		if counted, err := w.Count(&f); !counted || err != nil {
+			t.Fatalf("counted %t, %v", counted, err)
+		}
+	}
+	d, parts := w.Document(1, nil, nil)
+	if len(parts) != 1 || parts[0].Place != "attic" || parts[0].Frames != 1 {
+		t.Errorf("told %+v, want one frame in the attic", parts)
+	}
+	if states, ok := d.State[1].Value.([]PartState); !ok || len(states) != 2 {
+		t.Errorf("stored %+v, want both parts", d.State[1])
+	}
+}
+
 // TestInt128 compares with math/big.
 func TestInt128(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

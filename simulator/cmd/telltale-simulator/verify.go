@@ -72,7 +72,7 @@ double or different; else it prints what is, and exits 1.`,
 // runVerify compares until all is well or the timeout is over, and prints the
 // last report.
 func runVerify(ctx context.Context, out io.Writer, journal *verify.Journal, sources verify.Sources, window, timeout time.Duration) error {
-	report, err := verify.Await(ctx, journal, sources, window, timeout)
+	report, err := verify.Await(ctx, journal, sources, verify.Rules{Window: window}, timeout)
 	if err != nil {
 		return err
 	}
