@@ -117,7 +117,7 @@ func aggregators(b *testing.B, classPath string) []aggregator {
 	// its default all places would wait two seconds for more.
 	const reorder = "100ms"
 	unstored := aggregator{
-		name: "telltale, store in memory", path: buildGo(b, runtime.GOARCH, filepath.Join(root, "ingest/internal/aggregate/inmemory")),
+		name: "telltale, store in memory", path: buildGo(b, runtime.GOARCH, filepath.Join(root, "ingest/internal/aggregate/cmd/inmemory")),
 		args:  []string{"--brokers", kafkaAddr, "--reorder", reorder, "--cpuprofile", *windowProfile},
 		group: "telltale-aggregate", topics: []string{sensorsTopic, placesTopic},
 	}
@@ -131,9 +131,9 @@ func aggregators(b *testing.B, classPath string) []aggregator {
 			name, guarantee, commit string
 			by                      string
 		}{
-			{"Kafka Streams, by sensor only", "at_least_once", "1000", "sensors"},
-			{"Kafka Streams, at least once", "at_least_once", "1000", "places"},
-			{"Kafka Streams, exactly once", "exactly_once_v2", "1000", "places"},
+			{"Kafka Streams, by sensor only", "at_least_once", "300", "sensors"},
+			{"Kafka Streams, at least once", "at_least_once", "300", "places"},
+			{"Kafka Streams, exactly once", "exactly_once_v2", "300", "places"},
 		} {
 			id := "streams-" + s.by + "-" + s.guarantee
 			topics := []string{id + "-sensors"}
