@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test oracle lint fuzz pi deb integration bench bench-agent clean
+.PHONY: help build demo test oracle lint fuzz pi deb integration bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -87,6 +87,11 @@ bench-agent: build ## the agent beside Telegraf, in an outage and at rest; TELEG
 	deploy/local/install mosquitto kafka
 	telegraf=$${TELEGRAF:-$$(deploy/local/telegraf)} && \
 	TELLTALE_TEST_TELEGRAF=$$telegraf $(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench '^BenchmarkAgent' -benchtime 1x ./simulator/e2e $(ARGS)
+
+bench-windows: build ## windows beside Kafka Streams, on real Kafka; STREAMS=off leaves Kafka Streams out
+	deploy/local/install kafka mongo
+	streams=$${STREAMS:-$$(deploy/local/streams/build)} && \
+	TELLTALE_TEST_STREAMS=$$streams $(GO) test -tags integration -count 1 -timeout 20m -run '^$$' -bench '^BenchmarkWindows' -benchtime 1x ./simulator/e2e $(ARGS)
 
 clean: ## what the targets above made
 	rm -rf bin .cache

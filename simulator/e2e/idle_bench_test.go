@@ -121,11 +121,11 @@ func measureIdle(b *testing.B, idlers []*idler, topic *frameTopic) {
 	}
 }
 
-func median(runs []idleRun, of func(idleRun) float64) float64 {
+func median[T any](runs []T, of func(T) float64) float64 {
 	return sorted(runs, of)[len(runs)/2]
 }
 
-func sorted(runs []idleRun, of func(idleRun) float64) []float64 {
+func sorted[T any](runs []T, of func(T) float64) []float64 {
 	values := make([]float64, 0, len(runs))
 	for _, r := range runs {
 		values = append(values, of(r))
@@ -134,23 +134,25 @@ func sorted(runs []idleRun, of func(idleRun) float64) []float64 {
 	return values
 }
 
+// spread prints the least, the median and the greatest of a figure.
+func spread[T any](runs []T, format string, of func(T) float64) string {
+	v := sorted(runs, of)
+	return fmt.Sprintf(format+" / "+format+" / "+format, v[0], v[len(v)/2], v[len(v)-1])
+}
+
 // printIdle prints the least, the median and the greatest of each figure.
 func printIdle(b *testing.B, idlers []*idler) {
 	b.Helper()
 	rows := []table.Row{{"one reading a second"}, {"CPU, % of a core"}, {"resident, MB"}, {"resident at most, MB"}, {"wake-ups a second"}, {"binary, MB"}}
 	for _, i := range idlers {
-		spread := func(format string, of func(idleRun) float64) string {
-			v := sorted(i.runs, of)
-			return fmt.Sprintf(format+" / "+format+" / "+format, v[0], v[len(v)/2], v[len(v)-1])
-		}
 		size := fmt.Sprintf("%s %.1f", runtime.GOARCH, megabytes(b, i.binary))
 		if i.ours {
 			const main = "../../agent/cmd/telltale-agent"
 			size = fmt.Sprintf("amd64 %.1f, arm64 %.1f", megabytes(b, buildGo(b, "amd64", main)), megabytes(b, buildGo(b, "arm64", main)))
 		}
 		for k, cell := range []any{
-			i.name, spread("%.3f", func(r idleRun) float64 { return r.cpu }), spread("%.1f", func(r idleRun) float64 { return r.rss }),
-			spread("%.1f", func(r idleRun) float64 { return r.peak }), spread("%.1f", func(r idleRun) float64 { return r.wakeups }), size,
+			i.name, spread(i.runs, "%.3f", func(r idleRun) float64 { return r.cpu }), spread(i.runs, "%.1f", func(r idleRun) float64 { return r.rss }),
+			spread(i.runs, "%.1f", func(r idleRun) float64 { return r.peak }), spread(i.runs, "%.1f", func(r idleRun) float64 { return r.wakeups }), size,
 		} {
 			rows[k] = append(rows[k], cell)
 		}

@@ -83,10 +83,10 @@ func (s *servers) restart(name string) {
 	s.run("start", name)
 }
 
-// program is one of ours, as a process of its own.
+// program is a process of its own.
 type program struct {
 	t      testing.TB
-	name   string
+	path   string
 	args   []string
 	cmd    *exec.Cmd
 	output *output
@@ -97,12 +97,18 @@ type program struct {
 // start starts bin/name, whose output is shown if the test fails.
 func start(t testing.TB, name string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, name: name, args: args, output: &output{}}
+	return launch(t, filepath.Join(root, "bin", name), args...)
+}
+
+// launch is start for any program.
+func launch(t testing.TB, path string, args ...string) *program {
+	t.Helper()
+	p := &program{t: t, path: path, args: args, output: &output{}}
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		<-p.exited
 		if t.Failed() {
-			t.Logf("%s said:\n%s", name, p.output)
+			t.Logf("%s said:\n%s", path, p.output)
 		}
 	})
 	p.spawn()
@@ -111,7 +117,7 @@ func start(t testing.TB, name string, args ...string) *program {
 
 func (p *program) spawn() {
 	p.t.Helper()
-	p.cmd = exec.Command(filepath.Join(root, "bin", p.name), p.args...)
+	p.cmd = exec.Command(p.path, p.args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -140,7 +146,7 @@ func (p *program) kill() {
 	p.t.Helper()
 	select {
 	case <-p.exited:
-		p.t.Fatalf("%s ended by itself: %v\n%s", p.name, p.err, p.output)
+		p.t.Fatalf("%s ended by itself: %v\n%s", p.path, p.err, p.output)
 	default:
 	}
 	p.signal(syscall.SIGKILL)
@@ -154,7 +160,7 @@ func (p *program) wait(within time.Duration) error {
 	case <-p.exited:
 		return p.err
 	case <-time.After(within):
-		p.t.Fatalf("%s has not ended after %s", p.name, within)
+		p.t.Fatalf("%s has not ended after %s", p.path, within)
 		return nil
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -157,8 +157,9 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 	}
 	slices.Sort(ids)
 	c.log.Info("partitions assigned", "generation", g.ID, "partitions", ids)
+	shared := &generation{Generation: g}
 	for _, p := range assigned {
-		a := &Assignment{consumer: c, generation: g, id: p.ID, next: p.Offset}
+		a := &Assignment{consumer: c, generation: shared, id: p.ID, next: p.Offset}
 		a.lag.Store(-1)
 		g.Start(func(generation context.Context) {
 			// The generation ends the work, and so does the end of Run.
@@ -172,6 +173,20 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 			<-ctx.Done()
 		})
 	}
+}
+
+// generation is what the partitions assigned together share.
+type generation struct {
+	*kafkago.Generation
+	mu sync.Mutex
+}
+
+// commit commits one offset at a time: on the one connection of a generation
+// those that wait together for their answers would spin.
+func (g *generation) commit(topic string, partition int, offset int64) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.CommitOffsets(map[string]map[int]int64{topic: {partition: offset}})
 }
 
 // Message is a record that was consumed.
@@ -194,14 +209,14 @@ func (m *Message) Header(key string) []byte {
 // belongs to the goroutine that handle runs in, but for Lag.
 type Assignment struct {
 	consumer   *Consumer
-	generation *kafkago.Generation
+	generation *generation
 	id         int
 	next       int64 // offset to fetch; kafkago.FirstOffset until the first fetch
 	lag        atomic.Int64
 
-	messages []Message
-	arena    []byte
-	failing  bool
+	buf     []byte // of the last fetch
+	set     recordSet
+	failing bool
 }
 
 // ID returns the partition's number.
@@ -259,66 +274,53 @@ func (a *Assignment) fetch(ctx context.Context) ([]Message, error) {
 	// A broker that stalls must not hold the partition for ever.
 	ctx, cancel := context.WithTimeout(ctx, a.consumer.options.MaxWait+DefaultRequestTimeout)
 	defer cancel()
-	response, err := a.consumer.api.Fetch(ctx, &kafkago.FetchRequest{
-		Topic:     a.Topic(),
-		Partition: a.id,
-		Offset:    a.next,
-		MinBytes:  1,
-		MaxBytes:  int64(a.consumer.options.MaxBytes),
-		MaxWait:   a.consumer.options.MaxWait,
-	})
+	if a.next < 0 {
+		first, err := a.first(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.next = first
+	}
+	c := a.consumer
+	request := newFetchRequest(c.client.options.ClientID, a.Topic(), a.id, a.next, &c.options, a.buf)
+	// Until it returns without an error the connection may write to it.
+	a.buf = nil
+	response, err := c.transport.RoundTrip(ctx, c.client.addr, request)
 	if err != nil {
 		return nil, err
 	}
-	if response.Error != nil {
-		return nil, response.Error
+	answer, ok := response.(*fetchAnswer)
+	if !ok {
+		return nil, fmt.Errorf("an answer of type %T", response)
 	}
-	a.messages, a.arena = a.messages[:0], a.arena[:0]
-	next := a.next
-	for {
-		record, err := response.Records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("record after offset %d: %w", next, err)
-		}
-		if record.Offset < a.next {
-			continue // brokers answer with whole batches
-		}
-		m := Message{Offset: record.Offset, Record: Record{Time: record.Time.UnixMilli()}}
-		if m.Key, err = a.read(record.Key); err == nil {
-			m.Value, err = a.read(record.Value)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("record at offset %d: %w", record.Offset, err)
-		}
-		for _, h := range record.Headers {
-			m.Headers = append(m.Headers, Header{Key: h.Key, Value: h.Value})
-		}
-		a.messages = append(a.messages, m)
-		next = record.Offset + 1
+	a.buf = answer.buf
+	if answer.err != nil {
+		return nil, answer.err
 	}
-	if next < 0 {
-		next = max(response.LogStartOffset, 0)
+	a.set.reset()
+	next, err := a.set.decode(answer.records, a.next)
+	if err != nil && next == a.next {
+		return nil, err
 	}
 	a.next = next
-	a.lag.Store(max(response.HighWatermark-next, 0))
-	return a.messages, nil
+	a.lag.Store(max(answer.highWatermark-next, 0))
+	return a.set.messages, nil
 }
 
-// read copies b, which kafka-go keeps in pages of its own, to the arena.
-func (a *Assignment) read(b kafkago.Bytes) ([]byte, error) {
-	if b == nil {
-		return nil, nil
+// first returns the offset of the first record there is.
+func (a *Assignment) first(ctx context.Context) (int64, error) {
+	answer, err := a.consumer.api.ListOffsets(ctx, &kafkago.ListOffsetsRequest{
+		Topics: map[string][]kafkago.OffsetRequest{a.Topic(): {kafkago.FirstOffsetOf(a.id)}},
+	})
+	if err != nil {
+		return 0, err
 	}
-	defer func() { _ = b.Close() }() // never fails
-	n, start := b.Len(), len(a.arena)
-	// A slice of an arena that is outgrown stays good: the old one is kept by
-	// whoever points into it.
-	a.arena = slices.Grow(a.arena, n)[:start+n]
-	_, err := io.ReadFull(b, a.arena[start:])
-	return a.arena[start:len(a.arena):len(a.arena)], err
+	for _, p := range answer.Topics[a.Topic()] {
+		if p.Partition == a.id {
+			return p.FirstOffset, p.Error
+		}
+	}
+	return 0, kafkago.UnknownTopicOrPartition
 }
 
 // ErrNotOwner says that the partition may belong to another member of the
@@ -332,7 +334,7 @@ func (a *Assignment) Commit(ctx context.Context, offset int64) error {
 	pause := newPause(DefaultBackoffMin)
 	failing := false
 	for {
-		err := a.generation.CommitOffsets(map[string]map[int]int64{a.Topic(): {a.id: offset}})
+		err := a.generation.commit(a.Topic(), a.id, offset)
 		switch {
 		case err == nil:
 			return nil

@@ -2,15 +2,18 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
@@ -210,6 +213,132 @@ func TestConsumerSeeks(t *testing.T) {
 		want[fmt.Sprintf("value-%d", i)] = 1 + i/4 - i/8
 	}
 	if !maps.Equal(got.values, want) {
+		t.Errorf("values %v, want %v", got.values, want)
+	}
+}
+
+// TestConsumerOutOfRange: where the group would go on there is nothing any more.
+func TestConsumerOutOfRange(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+	send(t, c.ListenAddrs(), 0, 3)
+	got := newCollector()
+	gone := true
+	got.fetch = func(a *Assignment) {
+		if gone {
+			gone = false
+			a.SeekTo(1000)
+		}
+	}
+	startConsumer(t, c.ListenAddrs(), got.handle)
+	got.until(t, "all that there is", func() bool { return len(got.values) == 4 })
+}
+
+// TestConsumerMeetsACorruptBatch: what is before it is taken, and it is read
+// again.
+func TestConsumerMeetsACorruptBatch(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+	send(t, c.ListenAddrs(), 0, 9)
+	encoded := func(first, last int) []byte {
+		var b Batch
+		for i := first; i <= last; i++ {
+			b.Append(frames, Record{Value: fmt.Appendf(nil, "value-%d", i)})
+		}
+		batch := encode(&b)[sizePrefix:]
+		binary.BigEndian.PutUint64(batch, uint64(first))
+		return batch
+	}
+	corrupt := encoded(4, 9)
+	corrupt[offRecords] ^= 1
+	answers := [][]byte{slices.Concat(encoded(0, 3), corrupt), corrupt}
+	var offsets []int64 // that were asked for
+	var mu sync.Mutex
+	c.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		c.KeepControl()
+		request := r.(*kmsg.FetchRequest)
+		offsets = append(offsets, request.Topics[0].Partitions[0].FetchOffset)
+		if len(answers) == 0 {
+			return nil, nil, false
+		}
+		response := request.ResponseKind().(*kmsg.FetchResponse)
+		topic, partition := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+		topic.Topic, partition.HighWatermark, partition.RecordBatches = frames, 10, answers[0]
+		topic.Partitions = append(topic.Partitions, partition)
+		response.Topics = append(response.Topics, topic)
+		answers = answers[1:]
+		return response, nil, true
+	})
+	client, err := NewClient(Options{Brokers: c.ListenAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	retried := &counts{}
+	consumer, err := client.NewConsumer(ConsumerOptions{Group: "g", Topic: frames, MaxWait: 10 * time.Millisecond, Retried: retried.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := newCollector()
+	var kept []*byte // where each answer lay
+	got.fetch = func(a *Assignment) {
+		got.mu.Lock()
+		defer got.mu.Unlock()
+		if len(a.buf) > 0 {
+			kept = append(kept, &a.buf[0])
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- consumer.Run(ctx, got.handle) }()
+	got.until(t, "ten values", func() bool { return len(got.values) == 10 })
+	got.until(t, "smaller answers after it", func() bool { return len(kept) > 2 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for v, n := range got.values {
+		if n != 1 {
+			t.Errorf("%s came %d times", v, n)
+		}
+	}
+	if n := retried.all()["corrupt_message"]; n != 1 || !slices.Equal(offsets[:3], []int64{0, 4, 4}) {
+		t.Errorf("%d retries for corruption (%v), fetched at %v", n, retried.all(), offsets)
+	}
+	if n := len(kept); kept[n-1] != kept[n-2] {
+		t.Error("the memory of an answer is not used for the next")
+	}
+}
+
+// TestConsumerPassesTheMarksOfTransactions: what ends a transaction takes an
+// offset, and is no record.
+func TestConsumerPassesTheMarksOfTransactions(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+	writer, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.TransactionalID("t"), kgo.DefaultProduceTopic(frames))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	for i := range 3 {
+		if err := writer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := writer.ProduceSync(t.Context(), kgo.StringRecord(fmt.Sprintf("value-%d", i))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := writer.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := newCollector()
+	var next, lag int64
+	got.fetch = func(a *Assignment) {
+		got.mu.Lock()
+		defer got.mu.Unlock()
+		next, lag = a.Next(), a.Lag()
+	}
+	startConsumer(t, c.ListenAddrs(), got.handle)
+	got.until(t, "the end of the partition", func() bool { return next == 6 && lag == 0 })
+	if want := map[string]int{"value-0": 1, "value-1": 1, "value-2": 1}; !maps.Equal(got.values, want) {
 		t.Errorf("values %v, want %v", got.values, want)
 	}
 }

@@ -136,6 +136,8 @@ func Reason(err error) string {
 			return reason
 		}
 		return "kafka_error_" + strconv.Itoa(int(code))
+	case errors.Is(err, errCorrupt):
+		return codeReasons[kafkago.InvalidMessage]
 	case errors.As(err, &route):
 		return "no_leader"
 	case errors.Is(err, context.Canceled):

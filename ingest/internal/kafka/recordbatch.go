@@ -143,10 +143,14 @@ func (p *bodyParser) varint() int64 {
 
 func (p *bodyParser) nullable() []byte {
 	n := p.varint()
-	if n < 0 || p.broken {
+	if n < 0 {
 		return nil
 	}
-	if n > int64(len(p.rest)) {
+	return p.take(n)
+}
+
+func (p *bodyParser) take(n int64) []byte {
+	if p.broken || n < 0 || n > int64(len(p.rest)) {
 		p.broken = true
 		return nil
 	}
@@ -155,11 +159,13 @@ func (p *bodyParser) nullable() []byte {
 	return b
 }
 
-// Where the fields of a record batch are, behind the four bytes of its size
-// (Kafka protocol guide, "Record Batch", magic 2).
+// magic is the number of the format that record batches have.
+const magic = 2
+
+// Where the fields of a record batch are; its base offset comes first (Kafka
+// protocol guide, "Record Batch", magic 2).
 const (
-	sizePrefix    = 4
-	offLength     = sizePrefix + 8
+	offLength     = 8
 	offEpoch      = offLength + 4
 	offMagic      = offEpoch + 4
 	offCRC        = offMagic + 1
@@ -171,6 +177,9 @@ const (
 	offCount      = offProducer + 8 + 2 + 4
 	offRecords    = offCount + 4
 )
+
+// sizePrefix is before a batch in a produce request: how many bytes it has.
+const sizePrefix = 4
 
 // maxRecordHead is how many bytes at most a record has before its body: a
 // varint length, the attributes, a varint time delta and a varint offset delta.
@@ -186,7 +195,7 @@ type recordBatch struct {
 
 // reset empties the batch and keeps its memory.
 func (rb *recordBatch) reset() {
-	rb.buf = append(rb.buf[:0], make([]byte, offRecords)...)
+	rb.buf = append(rb.buf[:0], make([]byte, sizePrefix+offRecords)...)
 	rb.records = 0
 }
 
@@ -209,12 +218,12 @@ func (rb *recordBatch) append(time int64, body []byte) {
 // what follows, then the batch, as a produce request carries it.
 func (rb *recordBatch) finish() []byte {
 	put := binary.BigEndian
-	b := rb.buf
-	put.PutUint32(b, uint32(len(b)-sizePrefix))
-	put.PutUint64(b[sizePrefix:], 0) // base offset: the broker's to assign
+	b := rb.buf[sizePrefix:]
+	put.PutUint32(rb.buf, uint32(len(b)))
+	put.PutUint64(b, 0) // base offset: the broker's to assign
 	put.PutUint32(b[offLength:], uint32(len(b)-offEpoch))
 	put.PutUint32(b[offEpoch:], ^uint32(0)) // leader epoch: the broker's
-	b[offMagic] = 2
+	b[offMagic] = magic
 	put.PutUint16(b[offAttributes:], 0) // no compression, create time, not transactional
 	put.PutUint32(b[offLastDelta:], uint32(rb.records-1))
 	put.PutUint64(b[offFirstTime:], uint64(rb.firstTime))
@@ -224,7 +233,7 @@ func (rb *recordBatch) finish() []byte {
 	}
 	put.PutUint32(b[offCount:], uint32(rb.records))
 	put.PutUint32(b[offCRC:], crc32.Checksum(b[offAttributes:], castagnoli))
-	return b
+	return rb.buf
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
