@@ -66,6 +66,9 @@ func reading(t *rapid.T) telemetry.Frame {
 	n := rapid.IntRange(0, 49).Draw(t, "n")
 	s := rapid.IntRange(0, 2).Draw(t, "sensor")
 	f := telemetry.Frame{ID: fmt.Sprintf("s%d", s), Name: fmt.Sprintf("name-%d", n/20), PlaceID: fmt.Sprintf("p%d", (s+n/30)%2)}
+	if n%13 == 0 {
+		f.PlaceID = "" // in no window of a place
+	}
 	f.Timestamp = epoch + int64(n)*800
 	if n%9 == 0 {
 		f.Timestamp -= 25_000 // a clock that jumps

@@ -47,6 +47,9 @@ func Windows(frames []telemetry.Frame, size time.Duration) (sensors, places map[
 		w.explain(losses[k.owner])
 		sensors[id(k.owner, w.start, w.end)] = w.document().json()
 		for place := range w.parts() {
+			if place == "" {
+				continue
+			}
 			at := key{place, k.start}
 			members[at] = append(members[at], w)
 		}
