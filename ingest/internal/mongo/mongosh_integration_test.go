@@ -215,8 +215,8 @@ func TestWhyMissing(t *testing.T) {
 	_, all := queries(t, whyGone)
 	// What each must show, in the page's order.
 	want := [][]string{
-		{"2026-03-14T10:05:00", "missing_ranges", "first: Long('8')", "lost_ranges", "reason: 'buffer_full'"},
 		{"_id: 'greenhouse-7/6712453190227881/7-7/buffer_full'", "_id: 'greenhouse-7/6712453190227881/10-11/power_cut'"},
+		{"2026-03-14T10:05:00", "missing_ranges", "first: Long('8')", "lost_ranges", "reason: 'buffer_full'"},
 		{"_id: 'greenhouse-7/6712453190227881/21'", "clock: 'estimated'"},
 	}
 	if len(all) != len(want) {
