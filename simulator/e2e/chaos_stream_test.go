@@ -24,6 +24,7 @@ const (
 	streamReadings = 1980                   // of each sensor: a third in each stretch
 	streamInterval = 250 * time.Millisecond // between two of them
 	streamWindow   = 5 * time.Second
+	streamIdle     = 2 * time.Second
 	streamLatest   = 30 * 24 * time.Hour // after its timestamp a frame may be received; later is too late
 )
 
