@@ -51,6 +51,9 @@ type Ingest struct {
 	topics   []kafka.Topic
 	tasks    []task
 
+	consumerRetries *prometheus.CounterVec // group, reason
+	producerRetries *prometheus.CounterVec // role, reason
+
 	// topicsThere is closed once every topic exists.
 	topicsThere chan struct{}
 }
@@ -75,6 +78,9 @@ func New(o Options) (_ *Ingest, err error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	i := &Ingest{options: o, log: o.Logger, topicsThere: make(chan struct{})}
+	if err := i.registerRetries(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
 	tls, err := o.Config.Kafka.ClientTLS()
 	if err != nil {
 		return nil, fmt.Errorf("ingest: kafka: %w", err)
@@ -174,6 +180,7 @@ func (i *Ingest) topicsReady(context.Context) error {
 // consume runs a consumer once the topics are there.
 func (i *Ingest) consume(o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error) (func(context.Context) error, error) {
 	o.Logger, o.SessionTimeout = i.log, i.options.Config.Kafka.SessionTimeout
+	o.Retried = func(reason string) { i.consumerRetries.WithLabelValues(o.Group, reason).Inc() }
 	consumer, err := i.kafka.NewConsumer(o)
 	if err != nil {
 		return nil, err
@@ -186,6 +193,12 @@ func (i *Ingest) consume(o kafka.ConsumerOptions, handle func(context.Context, *
 			return nil
 		}
 	}, nil
+}
+
+// producer returns a producer of a role.
+func (i *Ingest) producer(role string, topics ...string) (*kafka.Producer, error) {
+	retried := func(reason string) { i.producerRetries.WithLabelValues(role, reason).Inc() }
+	return i.kafka.NewProducer(kafka.ProducerOptions{Topics: topics, Retried: retried, Logger: i.log})
 }
 
 // mongoClient returns the client that the roles share, whose indexes a task of

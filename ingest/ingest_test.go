@@ -152,6 +152,17 @@ func TestServersThatComeLate(t *testing.T) {
 		count, _, err := follower.Stored(t.Context())
 		return err == nil && count == 1
 	})
+
+	kafka.Close()
+	await.True(t, 30*time.Second, "what is tried again, counted for each group", func() bool {
+		_, metrics := get(t, base+"/metrics")
+		for _, group := range []string{"telltale-aggregate", "telltale-places", "telltale-sink", "telltale-metrics"} {
+			if !strings.Contains(metrics, fmt.Sprintf("telltale_kafka_consumer_retries_total{group=%q,reason=", group)) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // TestMistakesEndNew shows what is an error at once, not waited for.

@@ -167,7 +167,7 @@ func (i *Ingest) addRemoteWrite() error {
 }
 
 func (i *Ingest) addTimeSeries() error {
-	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: []string{timeseries.Topic}, Logger: i.log})
+	producer, err := i.producer(config.RoleMetrics, timeseries.Topic)
 	if err != nil {
 		return err
 	}
@@ -192,9 +192,7 @@ func (i *Ingest) addAggregate() error {
 	if err != nil {
 		return err
 	}
-	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{
-		Topics: []string{aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic, deadletter.Topic}, Logger: i.log,
-	})
+	producer, err := i.producer(config.RoleAggregate, aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic, deadletter.Topic)
 	if err != nil {
 		return err
 	}
@@ -230,7 +228,7 @@ func (i *Ingest) addSink() error {
 	if err != nil {
 		return err
 	}
-	producer, err := i.kafka.NewProducer(kafka.ProducerOptions{Topics: []string{deadletter.Topic}, Logger: i.log})
+	producer, err := i.producer(config.RoleSink, deadletter.Topic)
 	if err != nil {
 		return err
 	}

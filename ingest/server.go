@@ -57,3 +57,17 @@ func registerVersion(r prometheus.Registerer, version string) error {
 	info.WithLabelValues(version).Set(1)
 	return r.Register(info)
 }
+
+// registerRetries makes the counters of what Kafka's clients try again.
+func (i *Ingest) registerRetries() error {
+	i.consumerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_kafka_consumer_retries_total", Help: "Attempts to join a group, to fetch or to commit that failed and are made again, by reason.",
+	}, []string{"group", "reason"})
+	i.producerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_kafka_producer_retries_total", Help: "Requests to Kafka, or partitions of them, that failed and are tried again, by reason. The bridge counts its own.",
+	}, []string{"role", "reason"})
+	if err := i.options.Registry.Register(i.consumerRetries); err != nil {
+		return err
+	}
+	return i.options.Registry.Register(i.producerRetries)
+}

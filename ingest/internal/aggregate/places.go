@@ -235,7 +235,7 @@ func (p *places) fold(ctx context.Context, w *window.Place) error {
 // repair makes sure that nothing this process has produced hides a later
 // revision that another owner has stored and produced before.
 func (p *places) repair(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), repairTimeout)
+	ctx, cancel := repairContext(ctx)
 	defer cancel()
 	p.batch.Reset() // what was not produced is the next owner's to produce
 	for len(p.produced) > 0 {

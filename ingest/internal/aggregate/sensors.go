@@ -467,13 +467,26 @@ func (s *sensors) reconcile(ctx context.Context, windows []*window.Window) ([]*w
 	return merged, nil
 }
 
-// repairTimeout bounds what is done for a partition that is another's already.
-const repairTimeout = 5 * time.Second
+// How long is tried to make good what was done to a partition that is
+// another's already: while the process goes on, and when it is to end.
+const (
+	repairTimeout = time.Minute
+	endTimeout    = 5 * time.Second
+)
+
+// repairContext returns the context of a repair, after the end of ctx or before.
+func repairContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := repairTimeout
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), kafka.ErrNotOwner) {
+		timeout = endTimeout
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
+}
 
 // repair makes sure that nothing this process has produced hides a later
 // revision that another owner has stored and produced before.
 func (s *sensors) repair(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), repairTimeout)
+	ctx, cancel := repairContext(ctx)
 	defer cancel()
 	s.batch.Reset() // what was not produced is the next owner's to produce
 	for len(s.produced) > 0 {

@@ -48,7 +48,7 @@ type life struct {
 	next int64
 
 	ctx    context.Context // ends when the process learns that it is no owner
-	cancel context.CancelFunc
+	cancel func()
 	done   chan struct{}
 	err    error
 
@@ -93,7 +93,8 @@ func (w *world) send(f *telemetry.Frame) {
 // start begins a life as the owner of s.
 func (w *world) start(s *shard) {
 	l := &life{world: w, shard: s, next: s.committed, done: make(chan struct{})}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
+	l.ctx, l.cancel = ctx, func() { cancel(kafka.ErrNotOwner) }
 	s.owner = l
 	w.lives = append(w.lives, l)
 	a, err := New(Options{
@@ -236,7 +237,7 @@ func (w *world) chaos(steps int, frames []telemetry.Frame) {
 				continue
 			}
 			v := verdict{done: true}
-			if l.operation != "Fetch" && l.operation != "Commit" && !l.repairing() && rapid.IntRange(0, 9).Draw(w.t, "fails") == 0 {
+			if l.operation != "Fetch" && l.operation != "Commit" && rapid.IntRange(0, 9).Draw(w.t, "fails") == 0 {
 				v = verdict{rapid.Bool().Draw(w.t, "done"), errAway}
 			}
 			w.answer(l, v)

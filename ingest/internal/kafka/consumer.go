@@ -85,7 +85,7 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 // Run joins the group and calls handle for each partition that is assigned, in
 // a goroutine of its own, until ctx ends; it then leaves the group and returns
 // nil. The context given to handle ends when the partition may have gone to
-// another member; handle must then return, and Run waits for it before it joins
+// another member, with the cause ErrNotOwner; handle must then return, and Run waits for it before it joins
 // again. An error of handle ends Run and is returned, but one that wraps
 // ErrNotOwner is what a process meets that was stopped for a while: the group is
 // about to end the assignment, and Run joins again.
@@ -162,10 +162,11 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 		a := &Assignment{consumer: c, generation: shared, id: p.ID, next: p.Offset}
 		a.lag.Store(-1)
 		g.Start(func(generation context.Context) {
-			// The generation ends the work, and so does the end of Run.
+			// The generation ends the work, and so does the end of Run: the cause
+			// tells which.
 			ctx, stop := context.WithCancelCause(ctx)
 			defer stop(nil)
-			unlink := context.AfterFunc(generation, func() { stop(kafkago.ErrGenerationEnded) })
+			unlink := context.AfterFunc(generation, func() { stop(ErrNotOwner) })
 			defer unlink()
 			if err := handle(ctx, a); err != nil && !errors.Is(err, ErrNotOwner) && ctx.Err() == nil {
 				cancel(err)
