@@ -85,10 +85,11 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 // Run joins the group and calls handle for each partition that is assigned, in
 // a goroutine of its own, until ctx ends; it then leaves the group and returns
 // nil. The context given to handle ends when the partition may have gone to
-// another member, with the cause ErrNotOwner; handle must then return, and Run waits for it before it joins
-// again. An error of handle ends Run and is returned, but one that wraps
-// ErrNotOwner is what a process meets that was stopped for a while: the group is
-// about to end the assignment, and Run joins again.
+// another member, with the cause ErrNotOwner; handle must then return, and Run
+// waits for it before it joins again. An error of handle ends Run and is
+// returned, but one that wraps ErrNotOwner is what a process meets that was
+// stopped for a while: the group is about to end the assignment, and Run joins
+// again.
 //
 // Brokers or a coordinator that are away are waited for, without end.
 func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *Assignment) error) error {
