@@ -184,14 +184,18 @@ func TestQuestions(t *testing.T) {
 			}
 			written += text[from:q.from] + got
 			from = q.from + len(*q.output)
-		} else if !sizes.MatchString(got) {
+		} else if !sizes.MatchString(got) && !isPython(t) {
 			t.Errorf("mongosh.md:%d: mongosh says\n%s", q.line, got)
 		}
 		if served.MatchString(q.code) {
 			explained = append(explained, q)
 		}
 	}
-	for i, plan := range s.plans(explained) {
+	plans := s.plans(explained)
+	if isPython(t) {
+		plans = nil
+	}
+	for i, plan := range plans {
 		m := served.FindStringSubmatch(explained[i].code)
 		if plan.whole != (m[2] != "") || m[1] != "" && (len(plan.indexes) != 1 || plan.indexes[0] != m[1]) {
 			t.Errorf("mongosh.md:%d: %s: the server would do %+v", explained[i].line, strings.TrimSpace(m[0]), plan)
@@ -230,6 +234,9 @@ func TestWhyMissing(t *testing.T) {
 				t.Errorf("missing-readings.md:%d: mongosh says\n%s\nwant %s in it", q.line, got, words)
 			}
 		}
+	}
+	if isPython(t) {
+		return
 	}
 	for i, plan := range s.plans(all) {
 		if plan.whole || len(plan.indexes) != 1 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"testing"
 )
 
 // tellsOneByOne: only FerretDB does not tell which of several replacements failed.
@@ -48,4 +49,23 @@ func (s localServer) run(verb string) error {
 		return fmt.Errorf("servers %s mongo: %w\n%s", verb, err, out)
 	}
 	return nil
+}
+
+// isPython reports whether the server is the one that deploy/local installs where
+// there is no Rust compiler. Its explain tells not what it does, its documents
+// have no sizes, and its readWrite role may collMod: what says so is not held
+// against it.
+func isPython(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(uriVariable) != "" {
+		return false
+	}
+	const rust = `. deploy/local/versions.env && test -x "${TELLTALE_CACHE:-$HOME/.cache/telltale}/secantus-$SECANTUS_VERSION/bin/secantusd-rs"`
+	command := exec.Command("sh", "-c", rust)
+	command.Dir = root
+	if command.Run() == nil {
+		return false
+	}
+	t.Log("the server is secantusd-py: plans, sizes and rights are not checked")
+	return true
 }
