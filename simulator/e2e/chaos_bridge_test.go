@@ -21,7 +21,10 @@ import (
 // write, and goes on: every frame that Mosquitto has acknowledged is in MongoDB
 // once, and so is every reading of real agents that send at the same time.
 func TestBridgeThroughStalledKafka(t *testing.T) {
-	const messages, rate = 100_000, 10_000
+	messages, rate := 100_000, 10_000
+	if isPython(t) {
+		messages, rate = messages/5, rate/5
+	}
 	servers := startServers(t, "mosquitto", "kafka", "mongo")
 	dropDatabase(t)
 	dir := t.TempDir()

@@ -48,12 +48,12 @@ type placed struct {
 // after readings that were taken hours or days later.
 var streamBegins = []time.Duration{3 * 24 * time.Hour, 5 * time.Hour, 10 * time.Minute}
 
-func newStream(seed uint64) *stream {
+func newStream(seed uint64, sensors int) *stream {
 	s := &stream{journal: verify.NewJournal(nil), refused: make(map[string]string)}
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var all []placed
 	now := time.Now()
-	for i := range streamSensors {
+	for i := range sensors {
 		all = append(all, s.sensor(i, now, rand.New(rand.NewPCG(seed, uint64(i)+2)))...)
 	}
 	for i, poison := range []struct{ value, reason string }{

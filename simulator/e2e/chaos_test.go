@@ -61,9 +61,13 @@ func startChaos(t *testing.T, replication int, brokers []string, names ...string
 		}
 	}
 	t.Logf("%s=%d", seedVariable, seed)
+	sensors := streamSensors
+	if isPython(t) {
+		sensors /= 5
+	}
 	c := &chaos{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, servers: startServers(t, append(names, "mongo")...),
-		stream: newStream(seed), begun: time.Now(), finish: make(chan struct{}), sending: make(chan error, 1),
+		stream: newStream(seed, sensors), begun: time.Now(), finish: make(chan struct{}), sending: make(chan error, 1),
 		counters: make(map[string]float64),
 	}
 	dropDatabase(t)

@@ -40,6 +40,24 @@ func mongoURI() string {
 	return "mongodb://127.0.0.1:27117"
 }
 
+// isPython reports whether the MongoDB server is the one that deploy/local
+// installs where there is no Rust compiler. It is slow: a test of many documents
+// makes a fifth of them.
+func isPython(t testing.TB) bool {
+	t.Helper()
+	if os.Getenv("TELLTALE_TEST_MONGODB_URI") != "" {
+		return false
+	}
+	const rust = `. deploy/local/versions.env && test -x "${TELLTALE_CACHE:-$HOME/.cache/telltale}/secantus-$SECANTUS_VERSION/bin/secantusd-rs"`
+	command := exec.Command("sh", "-c", rust)
+	command.Dir = root
+	if command.Run() == nil {
+		return false
+	}
+	t.Log("the server is secantusd-py, which is slow: a fifth of the documents")
+	return true
+}
+
 // startServers starts the named servers with no state, and kills them in the
 // end. If the test failed, their state is kept.
 func startServers(t testing.TB, names ...string) *servers {
