@@ -34,14 +34,6 @@ func TestOnKafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := newTwin()
-	changed := make(chan struct{}, 1)
-	store.fault = func(string) (bool, error) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-		return true, nil
-	}
 	start := func() (stop func()) {
 		a, err := New(Options{
 			Window:    window.Options{Size: size, Reorder: 100 * time.Millisecond, Idle: 300 * time.Millisecond, MaxOpen: 100},
@@ -96,7 +88,8 @@ func TestOnKafka(t *testing.T) {
 	settled := func(what string) {
 		t.Helper()
 		wantSensors, wantPlaces := windowtest.Windows(frames, size)
-		deadline := time.After(60 * time.Second)
+		deadline, tick := time.After(60*time.Second), time.NewTicker(20*time.Millisecond)
+		defer tick.Stop()
 		for {
 			store.mu.Lock()
 			sensors, places := plainAll(store.sensors), plainAll(store.places)
@@ -105,7 +98,7 @@ func TestOnKafka(t *testing.T) {
 				return
 			}
 			select {
-			case <-changed:
+			case <-tick.C:
 			case <-deadline:
 				t.Fatalf("%s: -naive +stored:\n%s%s", what, cmp.Diff(wantSensors, sensors), cmp.Diff(wantPlaces, places))
 			}
