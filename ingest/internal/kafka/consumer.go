@@ -329,6 +329,21 @@ func (a *Assignment) first(ctx context.Context) (int64, error) {
 // group.
 var ErrNotOwner = errors.New("kafka: partition no longer assigned")
 
+// Work calls turn until ctx ends, and returns nil then, or the error of a turn.
+// After one that wraps ErrNotOwner it waits for ctx to end, which the group sees
+// to as soon as it notices.
+func Work(ctx context.Context, turn func(context.Context) error) error {
+	for ctx.Err() == nil {
+		switch err := turn(ctx); {
+		case errors.Is(err, ErrNotOwner):
+			<-ctx.Done()
+		case err != nil && ctx.Err() == nil:
+			return err
+		}
+	}
+	return nil
+}
+
 // Commit makes offset the one from which the partition is read by whoever is
 // assigned it next. Nil proves that no other member was assigned it before the
 // call. It retries until the generation ends; the error then wraps ErrNotOwner.

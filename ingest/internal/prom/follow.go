@@ -2,7 +2,6 @@ package prom
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -39,14 +38,10 @@ type Source interface {
 func (l *Latest) Follow(ctx context.Context, source Source) error {
 	partition := strconv.Itoa(source.ID())
 	defer l.lag.DeleteLabelValues(partition)
-	err := l.follow(ctx, source, partition)
-	if errors.Is(err, kafka.ErrNotOwner) {
-		<-ctx.Done() // the group ends the assignment as soon as it notices
+	if err := kafka.Work(ctx, func(ctx context.Context) error { return l.follow(ctx, source, partition) }); err != nil {
+		return fmt.Errorf("prom: %w", err)
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("prom: %w", err)
+	return nil
 }
 
 func (l *Latest) follow(ctx context.Context, source Source, partition string) error {

@@ -109,18 +109,10 @@ func (w *Writer) Frames(ctx context.Context, source Source) error {
 	defer w.metrics.gone(source)
 	from := source.Next()
 	p := &partition{Writer: w, source: source, batch: newBatch(), next: from, delivered: from, committed: from, committedAt: w.options.Now()}
-	for {
-		err := p.turn(ctx)
-		if errors.Is(err, kafka.ErrNotOwner) {
-			<-ctx.Done() // the group ends the assignment as soon as it notices
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("remotewrite: %w", err)
-		}
+	if err := kafka.Work(ctx, p.turn); err != nil {
+		return fmt.Errorf("remotewrite: %w", err)
 	}
+	return nil
 }
 
 // partition is the state of one partition.

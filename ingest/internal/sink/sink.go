@@ -113,20 +113,11 @@ func (s *Sink) Frames(ctx context.Context, source Source) error {
 	defer s.metrics.gone(source)
 	from := source.Next()
 	p := &partition{Sink: s, source: source, next: from, written: from, committed: from, committedAt: s.options.Now()}
-	for {
-		err := p.turn(ctx)
-		if errors.Is(err, kafka.ErrNotOwner) {
-			// The group ends the assignment as soon as it notices; the next
-			// owner finds in the store what was not committed.
-			<-ctx.Done()
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("sink: %w", err)
-		}
+	// A next owner finds in the store what was not committed.
+	if err := kafka.Work(ctx, p.turn); err != nil {
+		return fmt.Errorf("sink: %w", err)
 	}
+	return nil
 }
 
 // partition is the state of one partition.

@@ -96,14 +96,10 @@ func New(o Options) (*Writer, error) {
 // partitions at once.
 func (w *Writer) Frames(ctx context.Context, source Source) error {
 	defer w.lag.DeleteLabelValues(strconv.Itoa(source.ID()))
-	err := w.frames(ctx, source)
-	if errors.Is(err, kafka.ErrNotOwner) {
-		<-ctx.Done() // the group ends the assignment as soon as it notices
+	if err := kafka.Work(ctx, func(ctx context.Context) error { return w.frames(ctx, source) }); err != nil {
+		return fmt.Errorf("timeseries: %w", err)
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("timeseries: %w", err)
+	return nil
 }
 
 func (w *Writer) frames(ctx context.Context, source Source) error {
