@@ -175,7 +175,7 @@ func newBus(t *testing.T) *i2csim.Bus {
 	bus := i2csim.NewBus(i2csim.BusOptions{})
 	bme280, err := i2csim.NewBME280(i2csim.BME280Options{Source: air, Seed: 1})
 	must(t, err)
-	bh1750, err := i2csim.NewBH1750(i2csim.BH1750Options{Source: air})
+	bh1750, err := i2csim.NewBH1750(i2csim.ChipOptions{Source: air})
 	must(t, err)
 	must(t, bus.Attach(0x76, bme280))
 	must(t, bus.Attach(0x23, bh1750))

@@ -15,7 +15,6 @@ import (
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/drivers"
-	"github.com/telltale-iot/telltale/drivers/bh1750"
 )
 
 // fakeBus fails as told.
@@ -90,12 +89,13 @@ func TestFaultOfDriverErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		{bh1750.ErrSaturated, sample.Saturated},
+		{drivers.ErrSaturated, sample.Saturated},
 		{&drivers.RangeError{Quantity: "temperature", Value: physic.ZeroCelsius, Min: physic.ZeroCelsius, Max: physic.ZeroCelsius}, sample.OutOfRange},
 		{fmt.Errorf("bme280: %w", drivers.ErrNotReady), sample.NotReady},
 		{fmt.Errorf("bme280: %w", drivers.ErrWrongChip), sample.WrongChip},
 		{fmt.Errorf("bme280: %w", drivers.ErrBadCalibration), sample.Calibration},
 		{fmt.Errorf("bme280: %w", drivers.ErrReset), sample.Reset},
+		{fmt.Errorf("sht4x: %w", drivers.ErrCRC), sample.CRC},
 		{fmt.Errorf("bme280: %w", syscall.ENXIO), sample.NACK},
 		{fmt.Errorf("bme280: %w", &sample.FaultError{Reason: sample.Bus, Err: errBusClosed}), sample.Bus},
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"periph.io/x/conn/v3/i2c"
-	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/detect"
@@ -32,11 +31,47 @@ func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
 	return s, nil
 }
 
+// A driver reads one chip, as the Dev of each package below drivers does.
+type driver interface {
+	Sense(ctx context.Context, m *drivers.Measurement) error
+}
+
+// chip is a driver as package sample wants it.
+type chip struct {
+	driver   driver
+	measures []telemetry.Measure
+}
+
+// Sense implements sample.Chip.
+func (c *chip) Sense(ctx context.Context, p *telemetry.Payload) error {
+	var m drivers.Measurement
+	if err := c.driver.Sense(ctx, &m); err != nil {
+		return fault(err)
+	}
+	for _, measure := range c.measures {
+		p.Set(measure, micro(measure, &m))
+	}
+	return nil
+}
+
+func micro(measure telemetry.Measure, m *drivers.Measurement) telemetry.Micro {
+	switch measure {
+	case telemetry.Temperature:
+		return sample.Celsius(m.Temperature)
+	case telemetry.Humidity:
+		return sample.Percent(m.Humidity)
+	case telemetry.Pressure:
+		return sample.Hectopascal(m.Pressure)
+	default:
+		return telemetry.Micro(m.Illuminance) // both count millionths of a lux
+	}
+}
+
 // A kind is a kind of chip that the agent can read: how a configured one is made,
 // and how one is recognised on a bus.
 type kind struct {
 	driver    string // its name in a configuration
-	open      func(bus i2c.Bus, c *config.Chip) (sample.Chip, error)
+	open      func(bus i2c.Bus, c *config.Chip) (driver, error)
 	recognise func(bus i2c.Bus, address uint16) (m detect.Match, evidence string)
 }
 
@@ -44,31 +79,30 @@ type kind struct {
 // config.
 func kinds() []kind {
 	return []kind{
-		{config.BME280, newClimate, isModel(bme280.BME280)},
-		{config.BMP280, newClimate, isModel(bme280.BMP280)},
-		{config.BH1750, newLight, isLight},
+		{config.BME280, newBME280, isModel(bme280.BME280)},
+		{config.BMP280, newBME280, isModel(bme280.BMP280)},
+		{config.BH1750, newBH1750, isBH1750},
 	}
 }
 
 var errDriver = errors.New("no such driver")
 
-// newChip returns the driver that c names.
+// newChip returns the chip that c describes.
 func newChip(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
 	for _, k := range kinds() {
-		if k.driver == c.Driver {
-			return k.open(bus, c)
+		if k.driver != c.Driver {
+			continue
 		}
+		d, err := k.open(bus, c)
+		if err != nil {
+			return nil, err
+		}
+		return &chip{d, c.Measures()}, nil
 	}
 	return nil, errDriver
 }
 
-// climate is a BME280 or a BMP280.
-type climate struct {
-	dev      *bme280.Dev
-	humidity bool
-}
-
-func newClimate(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
+func newBME280(bus i2c.Bus, c *config.Chip) (driver, error) {
 	samples, filter := c.Climate()
 	o := bme280.Options{
 		Model:       bme280.BME280,
@@ -81,24 +115,7 @@ func newClimate(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
 	if c.Driver == config.BMP280 {
 		o.Model, o.Humidity = bme280.BMP280, bme280.Skip
 	}
-	dev, err := bme280.New(bus, o)
-	if err != nil {
-		return nil, err
-	}
-	return &climate{dev, o.Model == bme280.BME280}, nil
-}
-
-func (c *climate) Sense(ctx context.Context, p *telemetry.Payload) error {
-	var e physic.Env
-	if err := c.dev.Sense(ctx, &e); err != nil {
-		return fault(err)
-	}
-	p.Set(telemetry.Temperature, sample.Celsius(e.Temperature))
-	p.Set(telemetry.Pressure, sample.Hectopascal(e.Pressure))
-	if c.humidity {
-		p.Set(telemetry.Humidity, sample.Percent(e.Humidity))
-	}
-	return nil
+	return bme280.New(bus, o)
 }
 
 // isModel recognises a BME280 or a BMP280 by its id.
@@ -114,10 +131,7 @@ func isModel(want bme280.Model) func(i2c.Bus, uint16) (detect.Match, string) {
 	}
 }
 
-// light is a BH1750.
-type light struct{ dev *bh1750.Dev }
-
-func newLight(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
+func newBH1750(bus i2c.Bus, c *config.Chip) (driver, error) {
 	mode, measurementTime := c.Light()
 	o := bh1750.Options{Address: c.Address, MeasurementTime: uint8(measurementTime)}
 	switch mode {
@@ -126,24 +140,11 @@ func newLight(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
 	case config.ModeLow:
 		o.Mode = bh1750.LowResolution
 	}
-	dev, err := bh1750.New(bus, o)
-	if err != nil {
-		return nil, err
-	}
-	return &light{dev}, nil
+	return bh1750.New(bus, o)
 }
 
-func (l *light) Sense(ctx context.Context, p *telemetry.Payload) error {
-	lux, err := l.dev.Sense(ctx)
-	if err != nil {
-		return fault(err)
-	}
-	p.Set(telemetry.Luminosity, telemetry.Micro(lux)) // both count millionths of a lux
-	return nil
-}
-
-// isLight recognises a BH1750 as far as that goes.
-func isLight(bus i2c.Bus, address uint16) (detect.Match, string) {
+// isBH1750 recognises a BH1750 as far as that goes.
+func isBH1750(bus i2c.Bus, address uint16) (detect.Match, string) {
 	switch like, err := bh1750.Resembles(bus, address); {
 	case err != nil:
 		return detect.No, err.Error()
@@ -160,12 +161,13 @@ func fault(err error) error {
 		err    error
 		reason string
 	}{
-		{bh1750.ErrSaturated, sample.Saturated}, // before ErrOutOfRange, which it is too
+		{drivers.ErrSaturated, sample.Saturated}, // before ErrOutOfRange, which it is too
 		{drivers.ErrOutOfRange, sample.OutOfRange},
 		{drivers.ErrNotReady, sample.NotReady},
 		{drivers.ErrWrongChip, sample.WrongChip},
 		{drivers.ErrBadCalibration, sample.Calibration},
 		{drivers.ErrReset, sample.Reset},
+		{drivers.ErrCRC, sample.CRC},
 	} {
 		if errors.Is(err, kind.err) {
 			return &sample.FaultError{Reason: kind.reason, Err: err}

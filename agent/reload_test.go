@@ -55,7 +55,7 @@ const (
 func TestReloadLosesNothing(t *testing.T) {
 	sampled, received := newRecord(), newRecord()
 	bus := newBus(t)
-	light, err := i2csim.NewBH1750(i2csim.BH1750Options{Source: i2csim.Constant{Temperature: physic.ZeroCelsius}})
+	light, err := i2csim.NewBH1750(i2csim.ChipOptions{Source: i2csim.Constant{Temperature: physic.ZeroCelsius}})
 	must(t, err)
 	must(t, bus.Attach(0x5c, light))
 	in := startIngest(t, "127.0.0.1:0", received)

@@ -47,7 +47,7 @@ func attach(t *testing.T, chips map[uint16]string) *i2csim.Bus {
 		case "bmp280":
 			chip, err = i2csim.NewBMP280(i2csim.BME280Options{Source: air, Seed: uint64(address)})
 		case "bh1750":
-			chip, err = i2csim.NewBH1750(i2csim.BH1750Options{Source: air})
+			chip, err = i2csim.NewBH1750(i2csim.ChipOptions{Source: air})
 		}
 		must(t, err)
 		must(t, bus.Attach(address, chip))

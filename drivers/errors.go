@@ -24,6 +24,11 @@ var (
 	// ErrOutOfRange means that the result is not one that the chip is
 	// specified for. See [RangeError].
 	ErrOutOfRange = errors.New("out of range")
+	// ErrSaturated means that the converter is at its limit: the quantity may
+	// be anything from there up. It is an [ErrOutOfRange].
+	ErrSaturated = fmt.Errorf("saturated: %w", ErrOutOfRange)
+	// ErrCRC means that a checksum that the chip sent is not that of its data.
+	ErrCRC = errors.New("wrong checksum")
 )
 
 // RangeError says which quantity is out of range, and by how much. It is an

@@ -144,7 +144,7 @@ func newBus(source i2csim.Source, name string, seed uint64) (*i2csim.Bus, error)
 	if err != nil {
 		return nil, err
 	}
-	bh1750, err := i2csim.NewBH1750(i2csim.BH1750Options{Source: source})
+	bh1750, err := i2csim.NewBH1750(i2csim.ChipOptions{Source: source})
 	if err != nil {
 		return nil, err
 	}

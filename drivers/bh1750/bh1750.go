@@ -66,10 +66,6 @@ const (
 // saturated is the greatest count.
 const saturated = 0xFFFF
 
-// ErrSaturated means that there is more light than the settings can measure. It
-// is a drivers.ErrOutOfRange.
-var ErrSaturated = fmt.Errorf("saturated: illuminance %w", drivers.ErrOutOfRange)
-
 // Options of a [Dev]. The zero value measures with 1 lx resolution at
 // [DefaultAddress].
 type Options struct {
@@ -122,20 +118,21 @@ func New(bus i2c.Bus, opts Options) (*Dev, error) {
 // String returns the chip's name and address.
 func (d *Dev) String() string { return fmt.Sprintf("BH1750 at %#x", d.dev.Addr) }
 
-// Sense measures once. The result's resolution is one count, as the package
-// comment has it. It takes the longest time of the measurement, or until ctx
-// ends.
+// Sense measures once and stores the illuminance in m, whose resolution is one
+// count, as the package comment has it. It leaves m as it is if it fails. It
+// takes the longest time of the measurement, or until ctx ends.
 //
-// The error wraps that of the bus or of ctx, or is [ErrSaturated].
-func (d *Dev) Sense(ctx context.Context) (light.Illuminance, error) {
+// The error wraps that of the bus or of ctx, or is a drivers.ErrSaturated.
+func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
 	count, err := d.measure(ctx)
 	if err == nil && count == saturated {
-		err = ErrSaturated
+		err = drivers.ErrSaturated
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%v: %w", d, err)
+		return fmt.Errorf("%v: %w", d, err)
 	}
-	return d.illuminance(count), nil
+	m.Illuminance, m.Words.Illuminance = d.illuminance(count), uint32(count)
+	return nil
 }
 
 func (d *Dev) measure(ctx context.Context) (uint16, error) {

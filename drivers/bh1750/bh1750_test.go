@@ -46,6 +46,19 @@ func play(t *testing.T, ops ...[]i2ctest.IO) *i2ctest.Playback {
 	return p
 }
 
+// sense returns the illuminance, and fails if it comes with another word than it
+// was computed from, or if anything is stored with an error.
+func sense(ctx context.Context, t *testing.T, d *Dev) (light.Illuminance, error) {
+	t.Helper()
+	var m drivers.Measurement
+	err := d.Sense(ctx, &m)
+	want := drivers.Measurement{Illuminance: m.Illuminance, Words: drivers.Words{Illuminance: m.Words.Illuminance}}
+	if m != want || d.illuminance(uint16(m.Words.Illuminance)) != m.Illuminance || err != nil && m != (drivers.Measurement{}) {
+		t.Errorf("stored %+v with error %v", m, err)
+	}
+	return m.Illuminance, err
+}
+
 func noSleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 func TestSense(t *testing.T) {
@@ -77,7 +90,7 @@ func TestSense(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := d.Sense(t.Context()); err != nil || got != tt.want {
+			if got, err := sense(t.Context(), t, d); err != nil || got != tt.want {
 				t.Errorf("got %v, %v: want %v", got, err, tt.want)
 			}
 			if slept != tt.time {
@@ -115,9 +128,9 @@ func TestSaturated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := d.Sense(t.Context())
-	if !errors.Is(err, ErrSaturated) || !errors.Is(err, drivers.ErrOutOfRange) || got != 0 {
-		t.Errorf("got %v, %v: want %v", got, err, ErrSaturated)
+	got, err := sense(t.Context(), t, d)
+	if !errors.Is(err, drivers.ErrSaturated) || !errors.Is(err, drivers.ErrOutOfRange) || got != 0 {
+		t.Errorf("got %v, %v: want %v", got, err, drivers.ErrSaturated)
 	}
 }
 
@@ -148,11 +161,11 @@ func TestFailingTransaction(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := d.Sense(t.Context())
+				got, err := sense(t.Context(), t, d)
 				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "BH1750 at 0x23: ") || got != 0 {
 					t.Errorf("got %v, %v: want an error that wraps %v", got, err, errno)
 				}
-				if got, err := d.Sense(t.Context()); err != nil || got != exampleLux {
+				if got, err := sense(t.Context(), t, d); err != nil || got != exampleLux {
 					t.Errorf("the next reading is %v, %v: want %v", got, err, exampleLux)
 				}
 			})
@@ -171,14 +184,14 @@ func TestCancel(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		for range 2 { // the second time before any transaction
-			if _, err := d.Sense(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := sense(ctx, t, d); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
 			}
 		}
 		if took := time.Since(start); took != 100*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
-		if got, err := d.Sense(t.Context()); err != nil || got != exampleLux {
+		if got, err := sense(t.Context(), t, d); err != nil || got != exampleLux {
 			t.Errorf("the next reading is %v, %v: want %v", got, err, exampleLux)
 		}
 	})

@@ -9,7 +9,7 @@
 // longest time that the datasheet gives for the measurement.
 //
 // A result of 0xFFFF is the converter's limit. The light may be anything from
-// there up, so it is an error ([ErrSaturated]) and not a value. A lower
+// there up, so it is an error (drivers.ErrSaturated) and not a value. A lower
 // MeasurementTime measures brighter light:
 //
 //	mode                MeasurementTime  one count  limit      longest time

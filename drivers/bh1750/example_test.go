@@ -7,6 +7,7 @@ import (
 
 	"periph.io/x/conn/v3/i2c/i2creg"
 
+	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/bh1750"
 )
 
@@ -22,12 +23,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	switch lux, err := chip.Sense(context.Background()); {
-	case errors.Is(err, bh1750.ErrSaturated):
+	var m drivers.Measurement
+	switch err := chip.Sense(context.Background(), &m); {
+	case errors.Is(err, drivers.ErrSaturated):
 		log.Print("brighter than this mode can measure")
 	case err != nil:
 		log.Print(err)
 	default:
-		log.Print(lux)
+		log.Print(m.Illuminance)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
-	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/drivers"
 )
@@ -114,7 +113,7 @@ func (d *Dev) String() string { return fmt.Sprintf("%v at %#x", d.model, d.dev.A
 // Resets returns how often the chip was found to have lost its configuration.
 func (d *Dev) Resets() uint64 { return d.resets }
 
-// Sense measures once and stores the quantities that it measures in e. It
+// Sense measures once and stores the quantities that it measures in m. It
 // leaves the others as they are, and everything if it fails.
 //
 // It configures the chip if this is the first reading or the one before
@@ -125,14 +124,14 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds
 // ErrNotReady, ErrWrongChip, ErrBadCalibration, ErrReset and ErrOutOfRange of
 // package drivers.
-func (d *Dev) Sense(ctx context.Context, e *physic.Env) error {
-	if err := d.sense(ctx, e); err != nil {
+func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
+	if err := d.sense(ctx, m); err != nil {
 		return fmt.Errorf("%v: %w", d, err)
 	}
 	return nil
 }
 
-func (d *Dev) sense(ctx context.Context, e *physic.Env) error {
+func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
 	for range 2 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -142,7 +141,7 @@ func (d *Dev) sense(ctx context.Context, e *physic.Env) error {
 				return err
 			}
 		}
-		err := d.measure(ctx, e)
+		err := d.measure(ctx, m)
 		// Whatever went wrong, the next reading starts from a known state.
 		d.configured = err == nil
 		if !errors.Is(err, drivers.ErrReset) {
@@ -233,7 +232,7 @@ func (d *Dev) waitCopied(ctx context.Context) error {
 
 // measure takes one measurement with the chip configured. Its error is
 // drivers.ErrReset if the chip turns out not to be.
-func (d *Dev) measure(ctx context.Context, e *physic.Env) error {
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 	if err := d.write("start", regCtrlMeas, d.set.ctrlMeas|modeForced); err != nil {
 		return err
 	}
@@ -256,7 +255,7 @@ func (d *Dev) measure(ctx context.Context, e *physic.Env) error {
 		if d.set.blank(&b) {
 			return fmt.Errorf("results are blank: %w", drivers.ErrNotReady)
 		}
-		return d.cal.compensate(b.results(), d.set, e)
+		return d.cal.compensate(b.results(), d.set, m)
 	}
 	return fmt.Errorf("measuring: %w", drivers.ErrNotReady)
 }

@@ -44,10 +44,11 @@ var (
 			0x01, 0x00, 0x24, 0xA0, 0x00, 0x65, 0x5A, 0xC0, 0x7E, 0xED, 0x00, 0x75, 0x36,
 		}},
 	}
-	envBME280 = physic.Env{
+	envBME280 = drivers.Measurement{
 		Temperature: 25080*physic.MilliCelsius + physic.ZeroCelsius,
 		Pressure:    100653253906250 * physic.NanoPascal, // 25767233/256 Pa
 		Humidity:    4600391 * physic.TenthMicroRH,       // 47108/1024 %; 46.0022 by the double formula
+		Words:       drivers.Words{Temperature: 519888, Humidity: 30006, Pressure: 415148},
 	}
 
 	configureBMP280 = []i2ctest.IO{
@@ -90,7 +91,7 @@ func TestSense(t *testing.T) {
 	t.Run("BME280", func(t *testing.T) {
 		d, s := newDev(t, play(t, configureBME280, measureBME280, measureBME280), Options{})
 		for range 2 {
-			var e physic.Env
+			var e drivers.Measurement
 			if err := d.Sense(t.Context(), &e); err != nil {
 				t.Fatal(err)
 			}
@@ -104,12 +105,12 @@ func TestSense(t *testing.T) {
 	})
 	t.Run("BMP280", func(t *testing.T) {
 		d, s := newDev(t, play(t, configureBMP280, measureBMP280), Options{Model: BMP280})
-		e := physic.Env{Humidity: 42}
+		e := drivers.Measurement{Humidity: 42}
 		if err := d.Sense(t.Context(), &e); err != nil {
 			t.Fatal(err)
 		}
 		want := envBME280
-		want.Humidity = 42
+		want.Humidity, want.Words.Humidity = 42, 0
 		if diff := cmp.Diff(want, e); diff != "" {
 			t.Error(diff)
 		}
@@ -139,7 +140,7 @@ func TestSettings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			record := &i2ctest.Record{Bus: newChip(tt.options.Model, example, encodeResults(exampleRaw))}
 			d, s := newDev(t, record, tt.options)
-			if err := d.Sense(t.Context(), new(physic.Env)); err != nil {
+			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 				t.Fatal(err)
 			}
 			var writes [][]byte
@@ -193,16 +194,16 @@ func TestFailingTransaction(t *testing.T) {
 					bus := &failing{Bus: play(t, steady[:at], whole), at: at, err: errno}
 					d, _ := newDev(t, bus, Options{Model: chip.model})
 					if at >= len(whole) {
-						if err := d.Sense(t.Context(), new(physic.Env)); err != nil {
+						if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 							t.Fatal(err)
 						}
 					}
-					var e physic.Env
+					var e drivers.Measurement
 					err := d.Sense(t.Context(), &e)
 					if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), chip.model.String()+" at 0x76: ") {
 						t.Errorf("error %v: want one that wraps %v", err, errno)
 					}
-					if e != (physic.Env{}) {
+					if e != (drivers.Measurement{}) {
 						t.Errorf("%v was stored", e)
 					}
 					if err := d.Sense(t.Context(), &e); err != nil {
@@ -230,7 +231,7 @@ func TestWrongChip(t *testing.T) {
 	} {
 		bus := play(t, []i2ctest.IO{{Addr: 0x76, W: []byte{0xD0}, R: []byte{tt.id}}})
 		d, _ := newDev(t, bus, Options{Model: tt.want})
-		err := d.Sense(t.Context(), new(physic.Env))
+		err := d.Sense(t.Context(), new(drivers.Measurement))
 		if !errors.Is(err, drivers.ErrWrongChip) || !strings.HasSuffix(err.Error(), tt.text) {
 			t.Errorf("error %q: want %q", err, tt.text)
 		}
@@ -242,7 +243,7 @@ func TestBMP280Samples(t *testing.T) {
 		chip := newChip(BMP280, example, encodeResults(exampleRaw))
 		chip.reg[regID] = id
 		d, _ := newDev(t, chip, Options{Model: BMP280})
-		if err := d.Sense(t.Context(), new(physic.Env)); err != nil {
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 			t.Errorf("id %#x: %v", id, err)
 		}
 	}
@@ -251,7 +252,7 @@ func TestBMP280Samples(t *testing.T) {
 func TestBadCalibration(t *testing.T) {
 	chip := newChip(BME280, calibration{}, encodeResults(exampleRaw))
 	d, _ := newDev(t, chip, Options{})
-	if err := d.Sense(t.Context(), new(physic.Env)); !errors.Is(err, drivers.ErrBadCalibration) {
+	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrBadCalibration) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -263,7 +264,7 @@ func TestCalibrationReadWrong(t *testing.T) {
 		ops[at].R = slices.Clone(ops[at].R)
 		ops[at].R[5] ^= 0x10
 		d, _ := newDev(t, play(t, ops, configureBME280, measureBME280), Options{})
-		var e physic.Env
+		var e drivers.Measurement
 		if err := d.Sense(t.Context(), &e); !errors.Is(err, drivers.ErrBadCalibration) {
 			t.Errorf("transaction %d: error %v", at, err)
 		}
@@ -292,13 +293,13 @@ func TestLate(t *testing.T) {
 			chip := newChip(BME280, example, encodeResults(exampleRaw))
 			chip.copying, chip.late = tt.copying, tt.late
 			d, s := newDev(t, chip, Options{})
-			var e physic.Env
+			var e drivers.Measurement
 			err := d.Sense(t.Context(), &e)
 			if tt.ready {
 				if err != nil || e != envBME280 {
 					t.Errorf("got %v, %v: want %v", e, err, envBME280)
 				}
-			} else if !errors.Is(err, drivers.ErrNotReady) || e != (physic.Env{}) {
+			} else if !errors.Is(err, drivers.ErrNotReady) || e != (drivers.Measurement{}) {
 				t.Errorf("got %v, %v: want nothing, %v", e, err, drivers.ErrNotReady)
 			}
 			if time.Duration(*s) > longest {
@@ -332,18 +333,18 @@ func TestBrownOut(t *testing.T) {
 		}
 		want := envBME280
 		if options.Model == BMP280 {
-			want.Humidity = 0
+			want.Humidity, want.Words.Humidity = 0, 0
 		}
 		for range 4 {
 			first, configured := chip.count, d.configured
-			var e physic.Env
+			var e drivers.Measurement
 			err := d.Sense(context.Background(), &e)
 			switch {
 			case err == nil:
 				if e != want {
 					t.Fatalf("got %v: want %v", e, want)
 				}
-			case e != (physic.Env{}):
+			case e != (drivers.Measurement{}):
 				t.Fatalf("got %v with %v", e, err)
 			case !errors.Is(err, drivers.ErrReset) && !errors.Is(err, drivers.ErrNotReady):
 				t.Fatal(err)
@@ -385,11 +386,11 @@ func TestResultsBesideOtherRegisters(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			chip := newChip(tt.model, example, encodeResults(exampleRaw))
 			d, _ := newDev(t, chip, Options{Model: tt.model})
-			if err := d.Sense(t.Context(), new(physic.Env)); err != nil {
+			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 				t.Fatal(err)
 			}
 			chip.stuck = map[byte]byte{tt.reg: tt.value}
-			if err := d.Sense(t.Context(), new(physic.Env)); !errors.Is(err, tt.want) {
+			if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, tt.want) {
 				t.Errorf("error %v: want %v", err, tt.want)
 			}
 		})
@@ -400,7 +401,7 @@ func TestResets(t *testing.T) {
 	chip := newChip(BMP280, example, encodeResults(exampleRaw))
 	d, _ := newDev(t, chip, Options{Model: BMP280})
 	for want := range uint64(3) {
-		if err := d.Sense(t.Context(), new(physic.Env)); err != nil {
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 			t.Fatal(err)
 		}
 		if got := d.Resets(); got != want {
@@ -409,7 +410,7 @@ func TestResets(t *testing.T) {
 		chip.reset()
 	}
 	chip.before = func(int) { chip.reset() }
-	if err := d.Sense(t.Context(), new(physic.Env)); !errors.Is(err, drivers.ErrReset) {
+	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrReset) {
 		t.Errorf("error %v: want %v", err, drivers.ErrReset)
 	}
 }
@@ -429,7 +430,7 @@ func TestBlank(t *testing.T) {
 		{"all", raw{temperature: t26, pressure: p800, humidity: h50}, true},
 	} {
 		d, _ := newDev(t, newChip(BME280, example, encodeResults(tt.raw)), Options{})
-		err := d.Sense(t.Context(), new(physic.Env))
+		err := d.Sense(t.Context(), new(drivers.Measurement))
 		if errors.Is(err, drivers.ErrNotReady) != tt.blank || !tt.blank && err != nil {
 			t.Errorf("%s: error %v", tt.name, err)
 		}
@@ -448,17 +449,17 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		if err := d.Sense(ctx, new(physic.Env)); !errors.Is(err, context.DeadlineExceeded) {
+		if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
 		}
 		if took := time.Since(start); took != 10*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 		count := chip.count
-		if err := d.Sense(ctx, new(physic.Env)); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
+		if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
 			t.Errorf("error %v after %d transactions: want none", err, chip.count-count)
 		}
-		var e physic.Env
+		var e drivers.Measurement
 		if err := d.Sense(t.Context(), &e); err != nil || e != envBME280 {
 			t.Errorf("the next reading is %v, %v", e, err)
 		}
@@ -520,14 +521,14 @@ func FuzzSense(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answers []byte) {
 		bus := babble(answers)
 		d, s := newDev(t, &bus, Options{})
-		var e physic.Env
+		var e drivers.Measurement
 		if err := d.Sense(t.Context(), &e); err == nil {
 			if e.Temperature < minTemperature || e.Temperature > maxTemperature ||
 				e.Pressure < minPressure || e.Pressure > maxPressure ||
 				e.Humidity < 0 || e.Humidity > 100*physic.PercentRH {
 				t.Errorf("out of range: %v", e)
 			}
-		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || e != (physic.Env{}) {
+		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || e != (drivers.Measurement{}) {
 			t.Errorf("got %v, %v", e, err)
 		}
 		if bound := 2*d.time + 100*time.Millisecond; time.Duration(*s) > bound {

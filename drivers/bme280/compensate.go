@@ -73,10 +73,10 @@ const (
 	hectopascal = 100 * physic.Pascal
 )
 
-// compensate stores the quantities that the settings s measure in e, or
+// compensate stores the quantities that the settings s measure in m, or
 // nothing if one of them is out of range.
-func (c *calibration) compensate(r raw, s settings, e *physic.Env) error {
-	out := *e
+func (c *calibration) compensate(r raw, s settings, m *drivers.Measurement) error {
+	out := *m
 	centi, fine := c.temperature(r.temperature)
 	// Beyond these limits fine is too large for the formulas that follow.
 	if centi < -4000 || centi > 8500 {
@@ -84,7 +84,7 @@ func (c *calibration) compensate(r raw, s settings, e *physic.Env) error {
 			Quantity: "temperature", Value: celsius(centi), Min: minTemperature, Max: maxTemperature,
 		}
 	}
-	out.Temperature = celsius(centi)
+	out.Temperature, out.Words.Temperature = celsius(centi), r.temperature
 	if s.pressure {
 		q8, err := c.pressure(r.pressure, fine)
 		if err != nil {
@@ -92,6 +92,7 @@ func (c *calibration) compensate(r raw, s settings, e *physic.Env) error {
 		}
 		// 1/256 Pa is 3,906,250 nPa.
 		out.Pressure = physic.Pressure(q8) * 3906250 * physic.NanoPascal
+		out.Words.Pressure = r.pressure
 		if out.Pressure < minPressure || out.Pressure > maxPressure {
 			return &drivers.RangeError{
 				Quantity: "pressure", Value: out.Pressure, Min: minPressure, Max: maxPressure,
@@ -102,8 +103,9 @@ func (c *calibration) compensate(r raw, s settings, e *physic.Env) error {
 		// 1/1024 %RH is 3125/32 of physic's unit; rounded to nearest.
 		q10 := c.humidity(r.humidity, fine)
 		out.Humidity = physic.RelativeHumidity((q10*3125 + 16) / 32)
+		out.Words.Humidity = r.humidity
 	}
-	*e = out
+	*m = out
 	return nil
 }
 

@@ -222,7 +222,7 @@ func TestNegativeH5(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var e physic.Env
+	var e drivers.Measurement
 	if err := c.compensate(exampleRaw, everything, &e); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestOutOfRange(t *testing.T) {
 		{"greatest pressure", raw{temperature: 519888, pressure: 0}, "pressure"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := physic.Env{Temperature: 1, Pressure: 2, Humidity: 3}
+			before := drivers.Measurement{Temperature: 1, Pressure: 2, Humidity: 3}
 			e := before
 			err := example.compensate(tt.raw, everything, &e)
 			var out *drivers.RangeError
@@ -282,17 +282,18 @@ func FuzzCompensate(f *testing.F) {
 		copy(results8[0xF7-regBurst:], results)
 		r := results8.results()
 
-		var e physic.Env
+		var e drivers.Measurement
 		err = c.compensate(r, everything, &e)
 		centi, fine := exactTemperature(c, r.temperature)
 		var out *drivers.RangeError
 		switch {
 		case err == nil:
-			want := physic.Env{
+			want := drivers.Measurement{
 				Temperature: physic.ZeroCelsius + physic.Temperature(centi.Int64())*10*physic.MilliCelsius,
 				Pressure:    physic.Pressure(exactPressure(c, r.pressure, fine).Int64()) * 3906250,
 				Humidity: physic.RelativeHumidity(
 					math.Round(float64(exactHumidity(c, r.humidity, fine).Int64()) * 100000 / 1024)),
+				Words: drivers.Words{Temperature: r.temperature, Humidity: r.humidity, Pressure: r.pressure},
 			}
 			if e != want {
 				t.Errorf("got %+v: want %+v", e, want)

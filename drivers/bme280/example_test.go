@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"periph.io/x/conn/v3/i2c/i2creg"
-	"periph.io/x/conn/v3/physic"
 
+	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/bme280"
 )
 
@@ -24,11 +24,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	for range time.Tick(time.Second) {
-		var e physic.Env
-		if err := chip.Sense(context.Background(), &e); err != nil {
+		var m drivers.Measurement
+		if err := chip.Sense(context.Background(), &m); err != nil {
 			log.Print(err) // the next reading may succeed
 			continue
 		}
-		log.Print(e.Temperature, e.Humidity, e.Pressure)
+		log.Print(m.Temperature, m.Humidity, m.Pressure)
 	}
 }

@@ -20,7 +20,8 @@ func TestPeriphAgrees(t *testing.T) {
 		c.H4, c.H5 = max(c.H4, 0), max(c.H5, 0)
 		chip := newChip(BME280, c, encodeResults(raws(rt)))
 
-		var got, want physic.Env
+		var got drivers.Measurement
+		var want physic.Env
 		d, err := New(chip, Options{Sleep: new(slept).sleep})
 		if err != nil {
 			rt.Fatal(err)

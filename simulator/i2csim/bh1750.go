@@ -1,8 +1,6 @@
 package i2csim
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -36,13 +34,6 @@ const (
 	maxMT     = 254
 )
 
-// BH1750Options describe one chip.
-type BH1750Options struct {
-	Source Source           // what it measures; required
-	Now    func() time.Time // its clock; time.Now if nil
-	Timing Timing
-}
-
 // BH1750 is an emulated ROHM BH1750FVI. It is powered down, and has been
 // supplied for long, when it is made. It is safe for concurrent use.
 type BH1750 struct {
@@ -62,15 +53,9 @@ type BH1750 struct {
 }
 
 // NewBH1750 returns a BH1750 that is powered down.
-func NewBH1750(o BH1750Options) (*BH1750, error) {
-	if o.Source == nil {
-		return nil, errors.New("i2csim: BH1750Options.Source is nil")
-	}
-	if !o.Timing.valid() {
-		return nil, fmt.Errorf("i2csim: BH1750Options.Timing is %d: want Maximum or Typical", o.Timing)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
+func NewBH1750(o ChipOptions) (*BH1750, error) {
+	if err := o.complete("bh1750"); err != nil {
+		return nil, err
 	}
 	return &BH1750{source: o.Source, now: o.Now, timing: o.Timing, mt: defaultMT}, nil
 }

@@ -133,14 +133,14 @@ func TestBH1750(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, _ := newBH1750(t, i2csim.BH1750Options{})
+			r, _ := newBH1750(t, i2csim.ChipOptions{})
 			r.run(t, steps)
 		})
 	}
 }
 
 func TestBH1750TypicalDuration(t *testing.T) {
-	r, _ := newBH1750(t, i2csim.BH1750Options{Timing: i2csim.Typical})
+	r, _ := newBH1750(t, i2csim.ChipOptions{Timing: i2csim.Typical})
 	r.run(t, []step{
 		{0, []byte{continuousH}, nil, ""},
 		{120*ms - 1, nil, dark, ""},
@@ -154,7 +154,7 @@ func TestBH1750TypicalDuration(t *testing.T) {
 }
 
 func TestBH1750AcceptsOneInstructionAMessage(t *testing.T) {
-	r, _ := newBH1750(t, i2csim.BH1750Options{})
+	r, _ := newBH1750(t, i2csim.ChipOptions{})
 	if err := r.bus.Tx(r.addr, []byte{continuousH, clearData}, nil); !errors.Is(err, syscall.ENXIO) {
 		t.Errorf("two instructions: %v, want ENXIO", err)
 	}
@@ -183,7 +183,7 @@ func TestBH1750Counts(t *testing.T) {
 		{120_000 * i2csim.Lux, continuousL, 0xFFFF},
 	} {
 		t.Run(fmt.Sprintf("%v %#x", tt.lux, tt.op), func(t *testing.T) {
-			r, _ := newBH1750(t, i2csim.BH1750Options{Source: i2csim.Constant{Illuminance: tt.lux}})
+			r, _ := newBH1750(t, i2csim.ChipOptions{Source: i2csim.Constant{Illuminance: tt.lux}})
 			r.run(t, []step{
 				{0, []byte{tt.op}, nil, ""},
 				{180 * ms, nil, []byte{byte(tt.want >> 8), byte(tt.want)}, "count"},
@@ -197,7 +197,7 @@ func TestBH1750ReadsTheSource(t *testing.T) {
 		want := rapid.Int64Range(0, 120_000_000_000).Draw(rt, "µlx")
 		mt := rapid.ByteRange(31, 254).Draw(rt, "mt")
 		op := rapid.SampledFrom([]byte{continuousH, continuous2, continuousL, oneTimeH, oneTime2, oneTimeL}).Draw(rt, "op")
-		r, _ := newBH1750(t, i2csim.BH1750Options{Source: i2csim.Constant{Illuminance: i2csim.Illuminance(want)}})
+		r, _ := newBH1750(t, i2csim.ChipOptions{Source: i2csim.Constant{Illuminance: i2csim.Illuminance(want)}})
 		for _, op := range []byte{0b01000_000 | mt>>5, 0b011_00000 | mt&0b11111, op} {
 			r.must(rt, []byte{op}, 0)
 		}
@@ -227,7 +227,7 @@ func TestBH1750ReadsTheSource(t *testing.T) {
 }
 
 func TestBH1750Truth(t *testing.T) {
-	r, chip := newBH1750(t, i2csim.BH1750Options{Source: ramp{}})
+	r, chip := newBH1750(t, i2csim.ChipOptions{Source: ramp{}})
 	began := r.now
 	r.must(t, []byte{continuousH}, 0)
 	r.Advance(180*ms - 1)
@@ -251,20 +251,20 @@ func TestBH1750Truth(t *testing.T) {
 }
 
 func TestBH1750PowerCycleResetsMeasurementTime(t *testing.T) {
-	r, chip := newBH1750(t, i2csim.BH1750Options{})
+	r, chip := newBH1750(t, i2csim.ChipOptions{})
 	r.run(t, []step{{0, []byte{0b01000_100}, nil, ""}, {0, []byte{0b011_01010}, nil, ""}})
 	chip.PowerCycle()
 	r.run(t, []step{{0, []byte{continuousH}, nil, ""}, {180 * ms, nil, thousand, "69 again"}})
 }
 
-func TestBH1750Options(t *testing.T) {
+func TestChipOptions(t *testing.T) {
 	for name, tt := range map[string]struct {
-		options i2csim.BH1750Options
+		options i2csim.ChipOptions
 		err     string
 	}{
-		"no source":      {i2csim.BH1750Options{}, "i2csim: BH1750Options.Source is nil"},
-		"no such timing": {i2csim.BH1750Options{Source: room, Timing: 9}, "i2csim: BH1750Options.Timing is 9: want Maximum or Typical"},
-		"the wall clock": {i2csim.BH1750Options{Source: room}, ""},
+		"no source":      {i2csim.ChipOptions{}, "i2csim: bh1750: Source is nil"},
+		"no such timing": {i2csim.ChipOptions{Source: room, Timing: 9}, "i2csim: bh1750: Timing is 9: want Maximum or Typical"},
+		"the wall clock": {i2csim.ChipOptions{Source: room}, ""},
 	} {
 		if _, err := i2csim.NewBH1750(tt.options); errorText(err) != tt.err {
 			t.Errorf("%s: error %v, want %q", name, err, tt.err)

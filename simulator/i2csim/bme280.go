@@ -76,6 +76,10 @@ type BME280 struct {
 	converted        bool
 }
 
+func (o ChipOptions) bme280() BME280Options {
+	return BME280Options{Source: o.Source, Now: o.Now, Timing: o.Timing, Seed: o.Seed}
+}
+
 // NewBME280 returns a BME280 in sleep mode.
 func NewBME280(o BME280Options) (*BME280, error) {
 	// Table 27.

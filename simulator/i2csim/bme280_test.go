@@ -459,7 +459,7 @@ func TestConcurrentUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bh, err := i2csim.NewBH1750(i2csim.BH1750Options{Source: room})
+	bh, err := i2csim.NewBH1750(i2csim.ChipOptions{Source: room})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func Example() {
 		Temperature: physic.ZeroCelsius + 21*physic.Celsius,
 		Illuminance: 312_500_000 * i2csim.MicroLux,
 	}
-	chip, err := i2csim.NewBH1750(i2csim.BH1750Options{
+	chip, err := i2csim.NewBH1750(i2csim.ChipOptions{
 		Source: room,
 		Now:    func() time.Time { return now },
 	})

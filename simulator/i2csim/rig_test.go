@@ -117,7 +117,7 @@ func chip280(t testing.TB, o i2csim.BME280Options, build func(i2csim.BME280Optio
 	return attach(t, c, 0x76, chip), chip
 }
 
-func newBH1750(t testing.TB, o i2csim.BH1750Options) (rig, *i2csim.BH1750) {
+func newBH1750(t testing.TB, o i2csim.ChipOptions) (rig, *i2csim.BH1750) {
 	t.Helper()
 	c := newClock()
 	if o.Source == nil {

@@ -98,7 +98,7 @@ func newPi(t *testing.T, addresses ...uint16) *pi {
 		var err error
 		switch address {
 		case 0x23, 0x5C:
-			chip, err = i2csim.NewBH1750(i2csim.BH1750Options{Source: air})
+			chip, err = i2csim.NewBH1750(i2csim.ChipOptions{Source: air})
 		case 0x76, 0x77:
 			chip, err = i2csim.NewBME280(i2csim.BME280Options{Source: air, Seed: uint64(address)})
 		}

@@ -54,7 +54,7 @@ func run(ctx context.Context, stop func(), args []string) error {
 	if err != nil {
 		return err
 	}
-	bh1750, err := i2csim.NewBH1750(i2csim.BH1750Options{Source: office})
+	bh1750, err := i2csim.NewBH1750(i2csim.ChipOptions{Source: office})
 	if err != nil {
 		return err
 	}
