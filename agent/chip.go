@@ -21,12 +21,11 @@ func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
 	s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
 	for i := range c.Chips {
 		chip := &c.Chips[i]
-		name := fmt.Sprintf("%s@%s:%#02x", chip.Driver, chip.Bus, chip.Address)
 		driver, err := newChip(a.bus(chip.Bus), chip)
 		if err != nil {
-			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, name, err)
+			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, chip.Name(), err)
 		}
-		s.Sources = append(s.Sources, sample.Source{Name: name, Measures: chip.Measures(), Chip: driver})
+		s.Sources = append(s.Sources, sample.Source{Name: chip.Name(), Measures: chip.Supplies(), Chip: driver})
 	}
 	return s, nil
 }
@@ -97,25 +96,34 @@ func newChip(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &chip{d, c.Measures()}, nil
+		return &chip{d, c.Supplies()}, nil
 	}
 	return nil, errDriver
 }
 
 func newBME280(bus i2c.Bus, c *config.Chip) (driver, error) {
-	samples, filter := c.Climate()
+	samples := bme280.Oversampling(value(c.Oversampling))
 	o := bme280.Options{
 		Model:       bme280.BME280,
 		Address:     c.Address,
-		Temperature: bme280.Oversampling(samples),
-		Pressure:    bme280.Oversampling(samples),
-		Humidity:    bme280.Oversampling(samples),
-		Filter:      bme280.Filter(filter),
+		Temperature: samples,
+		Pressure:    samples,
+		Humidity:    samples,
+		Filter:      bme280.Filter(value(c.Filter)),
 	}
 	if c.Driver == config.BMP280 {
 		o.Model, o.Humidity = bme280.BMP280, bme280.Skip
 	}
 	return bme280.New(bus, o)
+}
+
+// value is that of a setting, or 0 if it is left out, which every driver takes for
+// its default.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 // isModel recognises a BME280 or a BMP280 by its id.
@@ -132,9 +140,8 @@ func isModel(want bme280.Model) func(i2c.Bus, uint16) (detect.Match, string) {
 }
 
 func newBH1750(bus i2c.Bus, c *config.Chip) (driver, error) {
-	mode, measurementTime := c.Light()
-	o := bh1750.Options{Address: c.Address, MeasurementTime: uint8(measurementTime)}
-	switch mode {
+	o := bh1750.Options{Address: c.Address, MeasurementTime: uint8(value(c.MeasurementTime))}
+	switch value(c.Mode) {
 	case config.ModeHigh2:
 		o.Mode = bh1750.HighResolution2
 	case config.ModeLow:

@@ -20,7 +20,7 @@ func TestKinds(t *testing.T) {
 	var known []string
 	for _, k := range detectable() {
 		known = append(known, k.Driver)
-		if len(k.Addresses) == 0 || len((config.Chip{Driver: k.Driver}).Measures()) == 0 || k.Recognise == nil {
+		if len(k.Addresses) == 0 || len((config.Chip{Driver: k.Driver}).Supplies()) == 0 || k.Recognise == nil {
 			t.Errorf("%s lacks its addresses, its measures or how it is recognised", k.Driver)
 		}
 	}
