@@ -21,5 +21,6 @@
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
+//   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim
