@@ -2,7 +2,7 @@
 // that unmodified drivers run without hardware.
 //
 // A [Bus] implements periph's i2c.BusCloser and carries [Device]s. The chips,
-// [BME280] (also as a BMP280) and [BH1750], measure what a [Source] says their
+// which [NewChip] makes by name, measure what a [Source] says their
 // surroundings are: each finds the raw word that the datasheet's formula turns
 // into that value, so a correct driver reads the source back to the chip's
 // resolution, and an incorrect one does not.
@@ -22,5 +22,6 @@
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
+//   - Sensirion, datasheet SHT4x, version 3 (2022) and later
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim
