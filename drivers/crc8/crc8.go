@@ -21,3 +21,9 @@ func Sum(init byte, data ...byte) byte {
 	}
 	return sum
 }
+
+// Word returns the word whose two bytes, the high one first, and checksum are
+// the first three bytes of b, and reports whether the checksum is right.
+func Word(init byte, b []byte) (word uint16, ok bool) {
+	return uint16(b[0])<<8 | uint16(b[1]), Sum(init, b[:2]...) == b[2]
+}

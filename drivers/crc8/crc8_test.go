@@ -48,3 +48,13 @@ func TestSumDetects(t *testing.T) {
 		}
 	})
 }
+
+func TestWord(t *testing.T) {
+	b := []byte{0xBE, 0xEF, 0x92, 0}
+	if word, ok := Word(0xFF, b); word != 0xBEEF || !ok {
+		t.Errorf("got %#04x, %v: want 0xBEEF, true", word, ok)
+	}
+	if _, ok := Word(0, b); ok {
+		t.Error("a checksum that starts from another value was taken")
+	}
+}
