@@ -32,7 +32,6 @@ func Watch(ctx context.Context, o Options, each func(*telemetry.Frame)) error {
 		o.Metrics = metrics.NewSet()
 	}
 	a := &Agent{opts: o, buses: make(map[string]*bus)}
-	defer a.closeBuses()
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

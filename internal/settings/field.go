@@ -14,15 +14,15 @@ import (
 type kind uint8
 
 const (
-	group  kind = iota // a struct: a mapping of further settings
-	list               // a slice: a sequence
-	text               // string
-	truth              // bool
-	number             // the integers
-	span               // time.Duration
-	amount             // Size
-	decimal            // Decimal
-	secret             // Secret
+	group   kind = iota // a struct: a mapping of further settings
+	list                // a slice: a sequence
+	text                // string
+	truth               // bool
+	number              // the integers
+	span                // time.Duration
+	amount              // Size
+	decimal             // Decimal
+	secret              // Secret
 )
 
 // field is one setting, one group of them, or what the elements of a list are.
