@@ -20,6 +20,8 @@
 // Sources:
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
+//     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Sensirion, datasheet SHT3x-DIS, version 6 (2019), and its application
 //     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
