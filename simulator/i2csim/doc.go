@@ -20,8 +20,13 @@
 // Sources:
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
+//     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
+//   - Sensirion, datasheet SHT3x-DIS, version 6 (2019), and its application
+//     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
+//     "SHT3x Electronic Identification Code", version 3 (2023)
 //   - Sensirion, datasheet SHT4x, version 3 (2022) and later
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim
