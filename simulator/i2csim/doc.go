@@ -21,6 +21,9 @@
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
+//   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
+//     note 84323, rev. 06-Mar-2025
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim
