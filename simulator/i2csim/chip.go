@@ -51,6 +51,7 @@ func kinds() map[string]func(ChipOptions) (Chip, error) {
 		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
 		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
 		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
+		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
 		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },
 	}
 }

@@ -22,6 +22,7 @@
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - ams, TSL2591 data sheet, ams163.5 (2013) and v2-04 (2018)
 //   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
 //     note 84323, rev. 06-Mar-2025
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
