@@ -23,6 +23,10 @@
 //   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
 //     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
+//   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - ams, TSL2591 data sheet, ams163.5 (2013) and v2-04 (2018)
+//   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
+//     note 84323, rev. 06-Mar-2025
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
 //   - Sensirion, datasheet SHT3x-DIS, version 6 (2019), and its application
 //     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
