@@ -39,8 +39,8 @@
 // Endpoint and interface info come before device connect. Endpoints 0 to 15 of
 // the first are those to the device, 16 to 31 those from it.
 //
-// QEMU's xHCI controller refuses a device without the capabilities device
-// version, max packet size and 64-bit ids (seen with QEMU 7.2).
+// QEMU's xHCI controller refuses a device without the capabilities max packet
+// size, 64-bit ids and long bulk transfers (seen with QEMU 7.2).
 //
 // Source: usb-redirection-protocol.txt, version 0.7, of the project usbredir.
 package usbredir

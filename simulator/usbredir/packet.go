@@ -34,8 +34,9 @@ const (
 	capDisconnectAck = 1 << 3
 	capMaxPacketSize = 1 << 4
 	cap64BitIDs      = 1 << 5
+	capLongBulk      = 1 << 6 // of transfers that this device has none of
 
-	capabilities = capDeviceVersion | capDisconnectAck | capMaxPacketSize | cap64BitIDs
+	capabilities = capDeviceVersion | capDisconnectAck | capMaxPacketSize | cap64BitIDs | capLongBulk
 )
 
 // The states of a transfer.

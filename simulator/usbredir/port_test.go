@@ -207,7 +207,7 @@ func TestWrongPackets(t *testing.T) {
 	}{
 		"no hello":         {packet{typeReset, 0, nil}, packet{}, "packet of type 3: want a hello first"},
 		"short hello":      {packet{typeHello, 0, make([]byte, 67)}, packet{}, "hello has 67 bytes: want 68 at least"},
-		"no 64-bit ids":    {poor, packet{}, "hello has the capabilities 0x1a: want 0x3a at least"},
+		"no 64-bit ids":    {poor, packet{}, "hello has the capabilities 0x5a: want 0x7a at least"},
 		"bulk":             {hello(), packet{101, 1, make([]byte, 8)}, "packet of type 101 with 8 bytes: want one that a device with only a control endpoint can answer"},
 		"short control":    {hello(), packet{typeControl, 1, make([]byte, 9)}, "control transfer has 9 bytes: want 10 at least"},
 		"data is missing":  {hello(), control(1, 0x41, 0, 3, 1, 2), "control transfer has 2 bytes of data: want 3"},
