@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -334,6 +336,11 @@ func TestASilentDeviceGivesNoReply(t *testing.T) {
 	p := connect(t, m)
 	p.transmit()
 	p.request(0, commandRead, 1, 0, 512)
+	await.True(t, 10*time.Second, "the device is asked", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.calls) == 1
+	})
 	m.fail(nil) // not even if it spoke again
 	p.request(0, commandRead, 2, 0, 512)
 	if err := p.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
