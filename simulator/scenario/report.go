@@ -22,10 +22,11 @@ type Quality struct {
 	Measure    telemetry.Measure
 	OK         int            // readings with a value
 	Wrong      int            // of them, those whose value is none that the chip converted
+	Stale      int            // of them, those whose value is of a conversion that had ended long before the reading began
 	FirstWrong string         // the first of those: when, and by how much
 	Faults     map[string]int // readings without, by the reason
 	Missed     int            // readings that the schedule left out
-	Error      float64        // greatest difference between a value that is not wrong and what the chip converted, in the measure's unit
+	Error      float64        // greatest difference between a value that is neither and what the chip converted, in the measure's unit
 	Deviation  float64        // greatest difference between a value and the surroundings as it was taken
 }
 
@@ -47,6 +48,9 @@ func (s *Scenario) Differences(r *Report) []string {
 		}
 		if q.Wrong != want.Wrong {
 			add("%d readings that are ok are wrong: want %d; the first: %s", q.Wrong, want.Wrong, q.FirstWrong)
+		}
+		if q.Stale != want.Stale {
+			add("%d readings that are ok are stale: want %d", q.Stale, want.Stale)
 		}
 		counts := make(map[string]int)
 		for _, c := range want.Faults {
@@ -80,7 +84,7 @@ func (s *Scenario) expected(q *Quality) Expectation {
 // WriteText writes a table.
 func (r *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "SENSOR\tMEASURE\tOK\tWRONG\tFAULTS\tERROR\tDEVIATION") // Flush returns the error
+	_, _ = fmt.Fprintln(t, "SENSOR\tMEASURE\tOK\tWRONG\tSTALE\tFAULTS\tERROR\tDEVIATION") // Flush returns the error
 	for i := range r.Qualities {
 		q := &r.Qualities[i]
 		var faults []string
@@ -91,8 +95,8 @@ func (r *Report) WriteText(w io.Writer) error {
 			faults = []string{"-"}
 		}
 		unit := measures[q.Measure].differences[0].name
-		_, _ = fmt.Fprintf(t, "%s\t%v\t%d\t%d\t%s\t%.4f %s\t%.4f %s\n",
-			q.Sensor, q.Measure, q.OK, q.Wrong, strings.Join(faults, ", "), q.Error, unit, q.Deviation, unit)
+		_, _ = fmt.Fprintf(t, "%s\t%v\t%d\t%d\t%d\t%s\t%.4f %s\t%.4f %s\n",
+			q.Sensor, q.Measure, q.OK, q.Wrong, q.Stale, strings.Join(faults, ", "), q.Error, unit, q.Deviation, unit)
 	}
 	return t.Flush()
 }

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -110,7 +111,7 @@ func (t *tally) take(f *telemetry.Frame) {
 			q := t.qualities[f.ID][m]
 			if v, ok := f.Payload.Get(m); ok {
 				q.OK++
-				t.compare(q, s, v.Float())
+				t.compare(q, s, v.Float(), time.UnixMilli(f.Timestamp))
 			} else {
 				q.Faults[f.Faults[m]]++
 			}
@@ -121,30 +122,40 @@ func (t *tally) take(f *telemetry.Frame) {
 	}
 }
 
-// compare holds a value against what the chip converted: one of the
-// conversions that its registers showed since the reading before. Their
-// measures may have been converted one after another.
-func (t *tally) compare(q *Quality, s *sampled, v float64) {
+// compare holds a value of a reading that began at a time against what the
+// chip converted: one of the conversions that its registers showed since the
+// reading before. Its measures may have been converted one after another.
+func (t *tally) compare(q *Quality, s *sampled, v float64, begun time.Time) {
 	if s.chip == nil {
-		q.Wrong++
+		q.wrong(t.begin, v, "there is no chip")
 		return
 	}
-	now := quantitiesOf(s.chip.around.At(time.Now()))[q.Measure]
-	q.Deviation = max(q.Deviation, apart(v, now))
+	q.Deviation = max(q.Deviation, apart(v, quantitiesOf(s.chip.around.At(begun))[q.Measure]))
 	within, _ := resolution(s.config, q.Measure, v)
-	nearest := -1.0
+	fresh, old := math.Inf(1), math.Inf(1)
 	for _, c := range s.chip.shown() {
-		if e := apart(v, truth(&c, q.Measure)); nearest < 0 || e < nearest {
-			nearest = e
+		off := apart(v, quantitiesOf(c.Environment)[q.Measure])
+		if lag := begun.Sub(c.End); lag > c.End.Sub(c.Start) {
+			old = min(old, off)
+		} else {
+			fresh = min(fresh, off)
 		}
 	}
-	if nearest < 0 || nearest > within {
-		if q.Wrong++; q.FirstWrong == "" {
-			q.FirstWrong = fmt.Sprintf("%v after %v: %g, off by %g", q.Measure, time.Since(t.begin).Round(time.Millisecond), v, nearest)
-		}
-		return
+	switch {
+	case fresh <= within:
+		q.Error = max(q.Error, fresh)
+	case old <= within:
+		q.Stale++
+	default:
+		q.wrong(t.begin, v, fmt.Sprintf("off by %.4g", min(fresh, old)))
 	}
-	q.Error = max(q.Error, nearest)
+}
+
+// wrong counts a value as wrong.
+func (q *Quality) wrong(begin time.Time, v float64, why string) {
+	if q.Wrong++; q.FirstWrong == "" {
+		q.FirstWrong = fmt.Sprintf("%g after %v, %s", v, time.Since(begin).Round(time.Millisecond), why)
+	}
 }
 
 // report says what came of it, in the order of the scenario.

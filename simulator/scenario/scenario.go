@@ -146,6 +146,7 @@ type Expectation struct {
 	Measures  []string `yaml:"measures" enum:"temperature,humidity,pressure,luminosity" help:"all of the sensor's if it is left out"`
 	OK        int      `yaml:"ok" help:"readings that have the measure"`
 	Wrong     int      `yaml:"wrong" help:"of them, those that differ from what the chip measured"`
+	Stale     int      `yaml:"stale" help:"of them, those of a conversion that had ended long before"`
 	Faults    []Count  `yaml:"faults" help:"readings that lack the measure, by the reason"`
 	Deviation string   `yaml:"deviation" want:"a difference with its unit" help:"how far a value may be from the surroundings, without drift and noise"`
 }

@@ -164,6 +164,9 @@ func (f *File) validateExpectations(report report) {
 		if e.Wrong < 0 || e.Wrong > e.OK {
 			report(path+".wrong", "", "no more than are ok")
 		}
+		if e.Stale < 0 || e.Stale > e.OK {
+			report(path+".stale", "", "no more than are ok")
+		}
 	}
 }
 

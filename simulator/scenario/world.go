@@ -10,7 +10,6 @@ import (
 
 	"periph.io/x/conn/v3/i2c"
 
-	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
 
@@ -296,9 +295,4 @@ func (w *World) fault(s *Scenario, f *Fault, seed uint64) i2csim.Faults {
 		}
 	}
 	return nil
-}
-
-// truth returns what of a measure a chip converted.
-func truth(c *i2csim.Conversion, m telemetry.Measure) float64 {
-	return quantitiesOf(c.Environment)[m]
 }
