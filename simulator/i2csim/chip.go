@@ -47,9 +47,11 @@ var errNoSource = errors.New("Source is nil")
 // kinds are the chips by their names in configurations.
 func kinds() map[string]func(ChipOptions) (Chip, error) {
 	return map[string]func(ChipOptions) (Chip, error){
+		"aht20":    func(o ChipOptions) (Chip, error) { return NewAHT20(o) },
 		"bh1750":   func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
 		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
 		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
+		"lps22hb":  func(o ChipOptions) (Chip, error) { return NewLPS22HB(o) },
 		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
 		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
 		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },

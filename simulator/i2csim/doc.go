@@ -1,8 +1,8 @@
 // Package i2csim emulates an I²C bus and sensor chips at register level, so
 // that unmodified drivers run without hardware.
 //
-// A [Bus] implements periph's i2c.BusCloser and carries [Device]s. The chips,
-// [BME280] (also as a BMP280) and [BH1750], measure what a [Source] says their
+// A [Bus] implements periph's i2c.BusCloser and carries [Device]s. The chips
+// ([NewChip] makes them by name) measure what a [Source] says their
 // surroundings are: each finds the raw word that the datasheet's formula turns
 // into that value, so a correct driver reads the source back to the chip's
 // resolution, and an incorrect one does not.
@@ -22,6 +22,8 @@
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - Aosong, AHT20 data sheet, v1.1 (2020)
+//   - STMicroelectronics, LPS22HB data sheet, DocID027083, rev. 6 (2017)
 //   - ams, TSL2591 data sheet, ams163.5 (2013) and v2-04 (2018)
 //   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
 //     note 84323, rev. 06-Mar-2025
