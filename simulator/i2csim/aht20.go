@@ -3,8 +3,6 @@ package i2csim
 import (
 	"sync"
 	"time"
-
-	"periph.io/x/conn/v3/physic"
 )
 
 // Commands (AHT20 data sheet, 5.3).
@@ -14,6 +12,9 @@ const (
 	aht20Reset   = 0xBA
 	aht20Status  = 0x71
 )
+
+// aht20CRC is what the checksum starts from (5.4).
+const aht20CRC = 0xFF
 
 // Bits of the status. The one that has no name is always set.
 const (
@@ -120,11 +121,8 @@ func (c *AHT20) Read(p []byte) bool {
 		return false
 	}
 	c.advance(now)
-	answer := append([]byte{c.status(now)}, c.data[:]...)
-	answer = append(answer, aht20Checksum(answer))
-	for i := copy(p, answer); i < len(p); i++ {
-		p[i] = 0xFF
-	}
+	said := append([]byte{c.status(now)}, c.data[:]...)
+	answer(p, append(said, checksum(aht20CRC, said...)))
 	return true
 }
 
@@ -161,28 +159,12 @@ func (c *AHT20) advance(now time.Time) {
 	}
 	c.measuring = false
 	e := c.source.At(c.start)
-	h := nearest(20, 20, float64(e.Humidity)/float64(physic.PercentRH), func(raw uint32) float64 {
+	h := nearest(20, 20, e.percent(), func(raw uint32) float64 {
 		return float64(raw) / (1 << 20) * 100
 	})
-	t := nearest(20, 20, float64(e.Temperature-physic.ZeroCelsius)/float64(physic.Kelvin), func(raw uint32) float64 {
+	t := nearest(20, 20, e.celsius(), func(raw uint32) float64 {
 		return float64(raw)/(1<<20)*200 - 50
 	})
 	c.data = [5]byte{byte(h >> 12), byte(h >> 4), byte(h<<4) | byte(t>>16), byte(t >> 8), byte(t)}
 	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
-}
-
-// aht20Checksum returns the CRC of 1 + x⁴ + x⁵ + x⁸ that begins with ones
-// (5.4).
-func aht20Checksum(data []byte) byte {
-	crc := byte(0xFF)
-	for _, b := range data {
-		for bit := byte(1 << 7); bit != 0; bit >>= 1 {
-			out := crc>>7 != 0
-			crc <<= 1
-			if out != (b&bit != 0) {
-				crc ^= 0x31
-			}
-		}
-	}
-	return crc
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -104,7 +103,7 @@ type wires struct {
 	name  string
 	sleep func(time.Duration)
 
-	mu     sync.Mutex // held for a whole transaction
+	mu     lock // held for a whole transaction
 	main   segment
 	faults Faults
 	stuck  bool
@@ -123,7 +122,7 @@ var _ i2c.BusCloser = (*Bus)(nil)
 
 // NewBus returns an open handle of a new bus with nothing on it.
 func NewBus(o BusOptions) *Bus {
-	w := &wires{name: o.Name, sleep: o.Sleep, main: make(segment)}
+	w := &wires{name: o.Name, sleep: o.Sleep, mu: newLock(), main: make(segment)}
 	if w.name == "" {
 		w.name = "i2csim"
 	}
@@ -218,7 +217,12 @@ func (b *wires) transact(addr uint16, w, r []byte) Kind {
 	if b.faults != nil {
 		// A copy: a script that keeps or changes the bytes must not reach the
 		// driver's buffer.
-		f = b.faults(Transaction{N: b.stats.Transactions, Addr: addr, Write: slices.Clone(w), Read: len(r)})
+		f = b.faults(Transaction{
+			N: b.stats.Transactions, Addr: addr, Write: slices.Clone(w), Read: len(r), Devices: b.main.at(addr),
+		})
+	}
+	if f.Recover {
+		b.stuck = false
 	}
 	if f.Delay > 0 {
 		b.sleep(f.Delay)

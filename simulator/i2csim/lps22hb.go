@@ -4,8 +4,6 @@ import (
 	"math"
 	"sync"
 	"time"
-
-	"periph.io/x/conn/v3/physic"
 )
 
 // Registers (LPS22HB data sheet, table 16).
@@ -277,11 +275,11 @@ func (c *LPS22HB) advance(now time.Time) {
 func (c *LPS22HB) convert() {
 	e := c.source.At(c.start)
 	if !c.held[0] {
-		p := twosComplement(float64(e.Pressure)/float64(physic.Pascal)/100*4096, 24)
+		p := twosComplement(e.pascals()/100*4096, 24)
 		c.store(0, lps22hbPressure, []byte{byte(p), byte(p >> 8), byte(p >> 16)})
 	}
 	if !c.held[1] {
-		t := twosComplement(float64(e.Temperature-physic.ZeroCelsius)/float64(physic.Kelvin)*100, 16)
+		t := twosComplement(e.celsius()*100, 16)
 		c.store(1, lps22hbTemp, []byte{byte(t), byte(t >> 8)})
 	}
 	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true

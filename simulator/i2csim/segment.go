@@ -36,7 +36,11 @@ func (s segment) attach(addr uint16, d Device) error {
 // at returns the devices that answer to addr, those behind switches included.
 func (s segment) at(addr uint16) []Device {
 	var found []Device
-	if d := s[addr]; d != nil {
+	switch d := s[addr].(type) {
+	case nil:
+	case conflict:
+		found = append(found, d...)
+	default:
 		found = append(found, d)
 	}
 	for _, d := range s {

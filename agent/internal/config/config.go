@@ -77,7 +77,7 @@ type Sensor struct {
 // and Light say what holds then.
 type Chip struct {
 	Driver  string `yaml:"driver" enum:"bme280,bmp280,bh1750" help:"what the chip is"`
-	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name"`
+	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name or a pattern of it"`
 	Address uint16 `yaml:"address" want:"an I2C address from 0x08 to 0x77" help:"7-bit I2C address"`
 
 	Oversampling    *int    `yaml:"oversampling" want:"1, 2, 4, 8 or 16" help:"bme280, bmp280: samples taken for one value (default 1)"`
