@@ -24,6 +24,8 @@
 //     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
 //   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - Aosong, AHT20 data sheet, v1.1 (2020)
+//   - STMicroelectronics, LPS22HB data sheet, DocID027083, rev. 6 (2017)
 //   - ams, TSL2591 data sheet, ams163.5 (2013) and v2-04 (2018)
 //   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
 //     note 84323, rev. 06-Mar-2025

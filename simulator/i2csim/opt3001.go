@@ -98,16 +98,7 @@ func (c *OPT3001) Read(p []byte) bool {
 	defer c.mu.Unlock()
 	c.advance(c.now())
 	word := c.get()
-	for i := range p {
-		switch i {
-		case 0:
-			p[i] = byte(word >> 8)
-		case 1:
-			p[i] = byte(word)
-		default:
-			p[i] = 0xFF
-		}
-	}
+	answer(p, []byte{byte(word >> 8), byte(word)})
 	return true
 }
 

@@ -97,16 +97,7 @@ func (c *VEML7700) Read(p []byte) bool {
 	if int(c.pointer) < len(c.registers) {
 		word = c.registers[c.pointer]
 	}
-	for i := range p {
-		switch i {
-		case 0:
-			p[i] = byte(word)
-		case 1:
-			p[i] = byte(word >> 8)
-		default:
-			p[i] = 0xFF
-		}
-	}
+	answer(p, []byte{byte(word), byte(word >> 8)})
 	return true
 }
 
