@@ -53,16 +53,13 @@ var errNoSource = errors.New("Source is nil")
 // kinds are the chips by their names in configurations.
 func kinds() map[string]func(ChipOptions) (Chip, error) {
 	return map[string]func(ChipOptions) (Chip, error){
-		"bh1750": func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
-		"bme280": func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
-		"bmp280": func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
-		"bmp388": func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
-		"bmp390": func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
-		"sht3x":  func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
-		"sht4x":  func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
 		"bh1750":   func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
 		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
 		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
+		"bmp388":   func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
+		"bmp390":   func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
+		"sht3x":    func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
+		"sht4x":    func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
 		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
 		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
 		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },
