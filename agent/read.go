@@ -35,11 +35,6 @@ func Read(ctx context.Context, o Options) (Readings, error) {
 		o.OpenBus = openHostBus
 	}
 	a := &Agent{opts: o, buses: make(map[string]*bus)}
-	defer func() {
-		for _, b := range a.buses {
-			_ = b.Close() // nothing was written that could be lost
-		}
-	}()
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

@@ -13,7 +13,7 @@ import (
 // by a driver of the kernel. Settings that are nil are not given.
 type Chip struct {
 	Driver  string `yaml:"driver" enum:"aht20,bh1750,bme280,bme680,bmp280,bmp388,bmp390,htu21d,hwmon,iio,lps22hb,opt3001,sht3x,sht4x,si7021,tsl2591,veml7700" help:"what the chip is, or iio or hwmon for one that a driver of the kernel reads"`
-	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name"`
+	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name or a pattern of it"`
 	Address uint16 `yaml:"address" want:"an I2C address from 0x08 to 0x77" help:"7-bit I2C address"`
 
 	Multiplexer uint16 `yaml:"multiplexer" want:"the I2C address of a TCA9548A, from 0x70 to 0x77" help:"address of the TCA9548A behind which the chip is (0: none)"`

@@ -1,0 +1,515 @@
+package sht3x
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/i2c/i2ctest"
+	"periph.io/x/conn/v3/physic"
+	"pgregory.net/rapid"
+
+	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/nack"
+)
+
+// The transactions of a chip after power on that measures 25 degree Celsius, to
+// which 0x6666 is exactly two fifths of the scale, and 50 %RH.
+var (
+	configure = []i2ctest.IO{
+		{Addr: 0x44, W: []byte{0xF3, 0x2D}},
+		{Addr: 0x44, R: []byte{0x80, 0x10, 0xE1}},
+		{Addr: 0x44, W: []byte{0x30, 0x93}},
+		{Addr: 0x44, W: []byte{0x30, 0xA2}},
+		{Addr: 0x44, W: []byte{0x30, 0x41}},
+		{Addr: 0x44, W: []byte{0xF3, 0x2D}},
+		{Addr: 0x44, R: []byte{0x00, 0x00, 0x81}},
+	}
+	measure = []i2ctest.IO{
+		{Addr: 0x44, W: []byte{0x24, 0x00}},
+		{Addr: 0x44, R: []byte{0x66, 0x66, 0x93, 0x80, 0x00, 0xA2}},
+		{Addr: 0x44, W: []byte{0xF3, 0x2D}},
+		{Addr: 0x44, R: []byte{0x00, 0x00, 0x81}},
+	}
+	values = drivers.Measurement{
+		Temperature: physic.ZeroCelsius + 25*physic.Celsius,
+		Humidity:    5000076 * physic.TenthMicroRH,
+		Words:       drivers.Words{Temperature: 0x6666, Humidity: 0x8000},
+	}
+)
+
+const configureTime = 5500 * time.Microsecond
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
+	t.Helper()
+	s := new(slept)
+	o.Sleep = s.sleep
+	d, err := New(bus, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, s
+}
+
+func play(t *testing.T, ops ...[]i2ctest.IO) *i2ctest.Playback {
+	p := &i2ctest.Playback{Ops: slices.Concat(ops...), DontPanic: true}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func TestSense(t *testing.T) {
+	d, s := newDev(t, play(t, configure, measure, measure), Options{})
+	for range 2 {
+		m := drivers.Measurement{Pressure: 42}
+		if err := d.Sense(t.Context(), &m); err != nil {
+			t.Fatal(err)
+		}
+		want := values
+		want.Pressure = 42
+		if diff := cmp.Diff(want, m); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if want := configureTime + 2*16500*time.Microsecond; time.Duration(*s) != want {
+		t.Errorf("waited %v: want %v", time.Duration(*s), want)
+	}
+}
+
+func TestRepeatability(t *testing.T) {
+	for _, tt := range []struct {
+		repeatability Repeatability
+		command       []byte
+		time          time.Duration
+	}{
+		{High, []byte{0x24, 0x00}, 15500 * time.Microsecond},
+		{Medium, []byte{0x24, 0x0B}, 6500 * time.Microsecond},
+		{Low, []byte{0x24, 0x16}, 4500 * time.Microsecond},
+	} {
+		ops := slices.Concat(configure, measure)
+		ops[len(configure)].W = tt.command
+		d, s := newDev(t, play(t, ops), Options{Repeatability: tt.repeatability})
+		var m drivers.Measurement
+		if err := d.Sense(t.Context(), &m); err != nil || m != values {
+			t.Errorf("%v: got %v, %v: want %v", tt.repeatability, m, err, values)
+		}
+		if want := configureTime + tt.time + time.Millisecond; time.Duration(*s) != want {
+			t.Errorf("%v: waited %v: want %v", tt.repeatability, time.Duration(*s), want)
+		}
+	}
+}
+
+// The values are the datasheet's formulas (4.13) to the nearest unit.
+func TestFormulas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.Uint16().Draw(t, "word")
+		near := func(quantity string, got, unit, offset, span int64) {
+			want := big.NewRat(int64(word), 65535)
+			want.Mul(want, big.NewRat(span, 1)).Add(want, big.NewRat(offset, 1))
+			off := big.NewRat(got, unit)
+			if off.Sub(off, want).Abs(off).Cmp(big.NewRat(1, 2*unit)) > 0 {
+				t.Errorf("%s of %#04x is %d: want %s", quantity, word, got, want.FloatString(10))
+			}
+		}
+		near("temperature", int64(temperature(word)-physic.ZeroCelsius), int64(physic.Celsius), -45, 175)
+		near("humidity", int64(humidity(word)), int64(physic.PercentRH), 0, 100)
+	})
+}
+
+// failing is a bus on which the transactions from one number on fail.
+type failing struct {
+	i2c.Bus
+	from, times int
+	err         error
+	count       int
+}
+
+func (b *failing) Tx(addr uint16, w, r []byte) error {
+	n := b.count
+	b.count++
+	if n >= b.from && n < b.from+b.times {
+		return b.err
+	}
+	return b.Bus.Tx(addr, w, r)
+}
+
+// Each transaction fails in turn. The error is the bus's, nothing is stored, and
+// the next reading starts anew and succeeds.
+func TestFailingTransaction(t *testing.T) {
+	whole := slices.Concat(configure, measure)
+	steady := slices.Concat(whole, measure)
+	for at := range steady {
+		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
+			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
+				times, after := 1, whole
+				if nack.Is(errno) && steady[at].R != nil {
+					times = nack.Reads
+					if len(steady[at].R) == 6 { // it is asked whether it was reset
+						after = slices.Concat(measure[2:], whole)
+					}
+				}
+				d, _ := newDev(t, &failing{Bus: play(t, steady[:at], after), from: at, times: times, err: errno}, Options{})
+				if at >= len(whole) {
+					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var m drivers.Measurement
+				err := d.Sense(t.Context(), &m)
+				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "SHT3x at 0x44: ") {
+					t.Errorf("error %v: want one that wraps %v", err, errno)
+				}
+				if m != (drivers.Measurement{}) {
+					t.Errorf("%v was stored", m)
+				}
+				if err := d.Sense(t.Context(), &m); err != nil || m != values {
+					t.Errorf("the next reading is %v, %v: want %v", m, err, values)
+				}
+			})
+		}
+	}
+}
+
+// A chip that is late is waited for, up to the bound.
+func TestLate(t *testing.T) {
+	for _, tt := range []struct {
+		late  int
+		ready bool
+	}{{1, true}, {nack.Reads - 1, true}, {nack.Reads, false}} {
+		chip := newChip()
+		chip.late = tt.late
+		d, s := newDev(t, chip, Options{})
+		var m drivers.Measurement
+		err := d.Sense(t.Context(), &m)
+		if tt.ready && (err != nil || m != values) {
+			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, values)
+		}
+		if !tt.ready && (!errors.Is(err, drivers.ErrNotReady) || m != (drivers.Measurement{})) {
+			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, drivers.ErrNotReady)
+		}
+		if bound := 200 * time.Millisecond; time.Duration(*s) > bound {
+			t.Errorf("late by %d: waited %v: want at most %v", tt.late, time.Duration(*s), bound)
+		}
+		chip.late = 0
+		if err := d.Sense(t.Context(), &m); err != nil || m != values {
+			t.Errorf("late by %d: the next reading is %v, %v: want %v", tt.late, m, err, values)
+		}
+	}
+}
+
+// A bit that flips on the bus, in any position of an answer or its checksum, is
+// noticed.
+func TestWrongChecksum(t *testing.T) {
+	whole := slices.Concat(configure, measure)
+	for at, op := range whole {
+		for bit := range 8 * len(op.R) {
+			ops := slices.Clone(whole)
+			ops[at].R = slices.Clone(op.R)
+			ops[at].R[bit/8] ^= 1 << (bit % 8)
+			if at < len(configure) {
+				ops = ops[:at+1]
+			}
+			d, _ := newDev(t, play(t, ops, whole), Options{})
+			var m drivers.Measurement
+			if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrCRC) || m != (drivers.Measurement{}) {
+				t.Fatalf("transaction %d, bit %d: got %v, %v: want %v", at, bit, m, err, drivers.ErrCRC)
+			}
+			if err := d.Sense(t.Context(), &m); err != nil || m != values {
+				t.Fatalf("transaction %d, bit %d: the next reading is %v, %v: want %v", at, bit, m, err, values)
+			}
+		}
+	}
+}
+
+// Whatever somebody else has left the chip doing, it is configured from there.
+func TestConfiguresFromAnyState(t *testing.T) {
+	chip := newChip()
+	chip.periodic = true
+	chip.state = 1<<15 | 1<<13 | 1<<11 | 1<<10 | 1<<1 | 1
+	d, _ := newDev(t, chip, Options{})
+	var m drivers.Measurement
+	if err := d.Sense(t.Context(), &m); err != nil || m != values {
+		t.Errorf("got %v, %v: want %v", m, err, values)
+	}
+}
+
+// A status that cannot be an SHT3x's is noticed before anything is measured or
+// changed.
+func TestWrongChip(t *testing.T) {
+	for _, bit := range []int{14, 12, 3, 2} {
+		ops := []i2ctest.IO{configure[0], {Addr: 0x44, R: withSum(1 << bit)}}
+		d, _ := newDev(t, play(t, ops), Options{})
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrWrongChip) {
+			t.Errorf("bit %d: error %v: want %v", bit, err, drivers.ErrWrongChip)
+		}
+	}
+}
+
+// A heater that is switched on by somebody else is switched off again, and what
+// was measured with it does not count.
+func TestHeater(t *testing.T) {
+	chip := newChip()
+	d, _ := newDev(t, chip, Options{})
+	var m drivers.Measurement
+	if err := d.Sense(t.Context(), &m); err != nil {
+		t.Fatal(err)
+	}
+	chip.state |= 1 << 13
+	before := chip.count
+	if err := d.Sense(t.Context(), &m); err != nil || m != values || d.Resets() != 1 || chip.state != 0 {
+		t.Errorf("got %v, %v, %d resets, status %#x", m, err, d.Resets(), chip.state)
+	}
+	if n, want := chip.count-before, 2*len(measure)+len(configure); n != want {
+		t.Errorf("%d transactions: want %d", n, want)
+	}
+	chip.before = func(int) { // during each measurement
+		if len(chip.pending) == 6 {
+			chip.state |= 1 << 13
+		}
+	}
+	m = drivers.Measurement{}
+	before = chip.count
+	if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{}) {
+		t.Errorf("got %v, %v: want %v", m, err, drivers.ErrReset)
+	}
+	if n, want := chip.count-before, 2*len(measure)+len(configure); n != want {
+		t.Errorf("gave up after %d transactions: want %d", n, want)
+	}
+}
+
+// Brown-outs before any transactions of some readings give the right value or an
+// error. One, once the chip is configured, does not even cost the reading, unless
+// it comes between the question for the status and the answer.
+func TestBrownOut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 1, 6, rapid.ID[int]).Draw(t, "brown-outs before")
+		chip := newChip()
+		chip.before = func(n int) {
+			if slices.Contains(at, n) {
+				chip.reset()
+			}
+		}
+		d, err := New(chip, Options{Sleep: new(slept).sleep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			first, configured := chip.count, d.configured
+			var m drivers.Measurement
+			err := d.Sense(context.Background(), &m)
+			switch {
+			case err == nil:
+				if m != values {
+					t.Fatalf("got %v: want %v", m, values)
+				}
+			case m != (drivers.Measurement{}):
+				t.Fatalf("got %v with %v", m, err)
+			case !errors.Is(err, drivers.ErrReset) && !errors.Is(err, drivers.ErrNotReady):
+				t.Fatal(err)
+			case configured:
+				under := 0
+				for _, n := range at {
+					if n >= first && n < chip.count {
+						under++
+					}
+				}
+				const answer = 3 // of the reading's transactions
+				if under < 2 && !slices.Contains(at, first+answer) {
+					t.Fatalf("%v after %d brown-outs", err, under)
+				}
+			}
+		}
+	})
+}
+
+func TestResets(t *testing.T) {
+	chip := newChip()
+	d, _ := newDev(t, chip, Options{})
+	for want := range uint64(3) {
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Resets(); got != want {
+			t.Errorf("resets = %d: want %d", got, want)
+		}
+		chip.reset()
+	}
+}
+
+func TestOutOfRange(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		word uint16
+		ok   bool
+	}{
+		{"-40.0008", 0x0750, false},
+		{"-39.9982", 0x0751, true},
+		{"124.9989", 0xF8AE, true},
+		{"125.0015", 0xF8AF, false},
+		{"the least", 0, false},
+		{"the greatest", 0xFFFF, false},
+	} {
+		chip := newChip()
+		chip.temperature = tt.word
+		d, _ := newDev(t, chip, Options{})
+		var m drivers.Measurement
+		err := d.Sense(t.Context(), &m)
+		if tt.ok {
+			if err != nil {
+				t.Errorf("%s: error %v", tt.name, err)
+			}
+			continue
+		}
+		var out *drivers.RangeError
+		if !errors.As(err, &out) || out.Quantity != "temperature" || out.Value != temperature(tt.word) || m != (drivers.Measurement{}) {
+			t.Errorf("%s: got %v, %v: want a range error", tt.name, m, err)
+		}
+	}
+}
+
+// A context that ends in a wait ends the reading at once, and the next one starts
+// anew.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chip := newChip()
+		d, err := New(chip, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		var m drivers.Measurement
+		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
+		}
+		if took := time.Since(start); took != 10*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		count := chip.count
+		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
+			t.Errorf("error %v after %d transactions: want none", err, chip.count-count)
+		}
+		if err := d.Sense(t.Context(), &m); err != nil || m != values {
+			t.Errorf("the next reading is %v, %v: want %v", m, err, values)
+		}
+	})
+}
+
+func TestNew(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		bus     i2c.Bus
+		options Options
+		ok      bool
+	}{
+		{"defaults", &i2ctest.Playback{}, Options{}, true},
+		{"the other address", &i2ctest.Playback{}, Options{Address: 0x45}, true},
+		{"no bus", nil, Options{}, false},
+		{"address", &i2ctest.Playback{}, Options{Address: 0x46}, false},
+		{"repeatability", &i2ctest.Playback{}, Options{Repeatability: 3}, false},
+	} {
+		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+	}
+}
+
+func TestResembles(t *testing.T) {
+	ask := i2ctest.IO{Addr: 0x44, W: []byte{0xF3, 0x2D}}
+	for _, tt := range []struct {
+		name  string
+		nacks []int // the transactions that are not acknowledged
+		ops   []i2ctest.IO
+		want  bool
+	}{
+		{"after power on", []int{0}, []i2ctest.IO{ask, {Addr: 0x44, R: withSum(0x8010)}}, true},
+		{"cleared", []int{0}, []i2ctest.IO{ask, {Addr: 0x44, R: withSum(0)}}, true},
+		{"a bit that it has not", []int{0}, []i2ctest.IO{ask, {Addr: 0x44, R: withSum(0x4000)}}, false},
+		{"a wrong checksum", []int{0}, []i2ctest.IO{ask, {Addr: 0x44, R: []byte{0x80, 0x10, 0xE0}}}, false},
+		{"registers", nil, []i2ctest.IO{{Addr: 0x44, R: []byte{0}}}, false}, // and nothing is written
+		{"an SHT4x", []int{0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, []i2ctest.IO{ask}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bus := &nacking{Bus: play(t, tt.ops), at: tt.nacks}
+			if got, err := Resembles(bus, 0x44); err != nil || got != tt.want {
+				t.Errorf("got %v, %v: want %v", got, err, tt.want)
+			}
+		})
+	}
+	for at, nacks := range [][]int{nil, {0}, {0}} {
+		bus := &failing{Bus: &nacking{Bus: play(t, []i2ctest.IO{ask}[:max(0, at-1)]), at: nacks}, from: at, times: 1, err: syscall.EIO}
+		if _, err := Resembles(bus, 0x44); !errors.Is(err, syscall.EIO) {
+			t.Errorf("transaction %d: got %v: want %v", at, err, syscall.EIO)
+		}
+	}
+}
+
+// nacking is a bus on which some transactions are not acknowledged.
+type nacking struct {
+	i2c.Bus
+	at    []int
+	count int
+}
+
+func (b *nacking) Tx(addr uint16, w, r []byte) error {
+	b.count++
+	if slices.Contains(b.at, b.count-1) {
+		return syscall.ENXIO
+	}
+	return b.Bus.Tx(addr, w, r)
+}
+
+// babble is a bus that answers each read with the next bytes of itself.
+type babble []byte
+
+func (b *babble) String() string                  { return "babble" }
+func (b *babble) SetSpeed(physic.Frequency) error { return nil }
+
+func (b *babble) Tx(_ uint16, _, r []byte) error {
+	if len(r) > len(*b) {
+		return syscall.ENXIO
+	}
+	*b = (*b)[copy(r, *b):]
+	return nil
+}
+
+// Whatever a bus answers, a reading ends within its bound, in range or with an
+// error of a kind.
+func FuzzSense(f *testing.F) {
+	var answers []byte
+	for _, op := range slices.Concat(configure, measure) {
+		answers = append(answers, op.R...)
+	}
+	f.Add(answers)
+	f.Add(slices.Concat(answers[:len(answers)-3], withSum(statusReset), answers))
+	f.Add(answers[:6])
+	kinds := []error{drivers.ErrNotReady, drivers.ErrCRC, drivers.ErrWrongChip, drivers.ErrReset, drivers.ErrOutOfRange}
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		bus := babble(answers)
+		d, s := newDev(t, &bus, Options{})
+		var m drivers.Measurement
+		if err := d.Sense(t.Context(), &m); err == nil {
+			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
+				t.Errorf("out of range: %v", m)
+			}
+		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || m != (drivers.Measurement{}) {
+			t.Errorf("got %v, %v", m, err)
+		}
+		if bound := 200 * time.Millisecond; time.Duration(*s) > bound {
+			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)
+		}
+	})
+}

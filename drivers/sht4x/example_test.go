@@ -1,0 +1,30 @@
+package sht4x_test
+
+import (
+	"context"
+	"log"
+
+	"periph.io/x/conn/v3/i2c/i2creg"
+
+	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/sht4x"
+)
+
+func Example() {
+	// A program for a Pi calls host.Init of periph.io/x/host/v3 first.
+	bus, err := i2creg.Open("1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = bus.Close() }()
+
+	chip, err := sht4x.New(bus, sht4x.Options{Repeatability: sht4x.Medium})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var m drivers.Measurement
+	if err := chip.Sense(context.Background(), &m); err != nil {
+		log.Fatal(err)
+	}
+	log.Print(m.Temperature, m.Humidity)
+}
