@@ -337,3 +337,20 @@ func (c *Chip) wantAddress() string {
 	}
 	return fmt.Sprintf("%s: %s %s has %s", want, article(c.Driver), c.Driver, alternatives(texts))
 }
+
+// FixedGain returns the gain of a light sensor, and false if the driver is to
+// change it with the light.
+func (c *Chip) FixedGain() (gain string, fixed bool) {
+	if c.Gain == nil || *c.Gain == GainAuto {
+		return "", false
+	}
+	return *c.Gain, true
+}
+
+// Integration returns the time of a measurement with a fixed gain.
+func (c *Chip) Integration() time.Duration {
+	if c.IntegrationTime == nil {
+		return 100 * time.Millisecond
+	}
+	return *c.IntegrationTime
+}
