@@ -56,6 +56,7 @@ func kinds() map[string]func(ChipOptions) (Chip, error) {
 		"aht20":    func(o ChipOptions) (Chip, error) { return NewAHT20(o) },
 		"bh1750":   func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
 		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
+		"bme680":   func(o ChipOptions) (Chip, error) { return NewBME680(o) },
 		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
 		"bmp388":   func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
 		"bmp390":   func(o ChipOptions) (Chip, error) { return NewBMP390(o) },

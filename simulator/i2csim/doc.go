@@ -20,6 +20,7 @@
 // Sources:
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - Bosch Sensortec, BME680 data sheet, BST-BME680-DS001, rev. 1.0 (2017)
 //   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
 //     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B

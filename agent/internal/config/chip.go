@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -31,6 +32,10 @@ type Chip struct {
 	ConversionTime  *time.Duration `yaml:"conversion_time" help:"opt3001: time of a measurement, 100ms or 800ms (default 800ms)"`
 	Mode            *string        `yaml:"mode" enum:"high,high2,low" help:"bh1750: resolution, 1 lx, 0.5 lx or 4 lx (default high)"`
 	MeasurementTime *int           `yaml:"measurement_time" want:"a whole number from 31 to 254" help:"bh1750: content of its MTreg, sensitivity in proportion (default 69)"`
+
+	StuckAfter  *time.Duration   `yaml:"stuck_after" help:"time after which a converter's word that does not change is not believed any more; 0s: never (default 1h; luminosity 0s)"`
+	SelfHeating settings.Decimal `yaml:"self_heating" help:"kelvin by which the chip is warmer than the air that is asked for"`
+	Calibration []Calibration    `yaml:"calibration" help:"calibrations of its measures: measure, date, and offset or points"`
 }
 
 // The drivers.
@@ -79,28 +84,28 @@ func kindOf(driver string) kind {
 	const t, h, p, l = telemetry.Temperature, telemetry.Humidity, telemetry.Pressure, telemetry.Luminosity
 	type m = []telemetry.Measure
 	type addresses = []uint16
-	type settings = map[string]values
+	type set = map[string]values
 
 	oversampling := oneOf(1, 2, 4, 8, 16)
 	filter := oneOf(0, 2, 4, 8, 16)
-	bosch := settings{"oversampling": oversampling, "filter": filter}
+	bosch := set{"oversampling": oversampling, "filter": filter}
 	longFilter := oneOf(0, 1, 3, 7, 15, 31, 63, 127)
-	bmp3 := settings{"oversampling": oneOf(1, 2, 4, 8, 16, 32), "filter": longFilter}
-	sensirion := settings{"repeatability": oneOf(RepeatabilityHigh, RepeatabilityMedium, RepeatabilityLow)}
-	resolution := settings{"resolution": oneOf(11, 12, 13, 14)}
+	bmp3 := set{"oversampling": oneOf(1, 2, 4, 8, 16, 32), "filter": longFilter}
+	sensirion := set{"repeatability": oneOf(RepeatabilityHigh, RepeatabilityMedium, RepeatabilityLow)}
+	resolution := set{"resolution": oneOf(11, 12, 13, 14)}
 	const ms = time.Millisecond
 
 	switch driver {
 	case AHT20:
 		return kind{addresses{0x38}, m{t, h}, nil}
 	case BH1750:
-		return kind{addresses{0x23, 0x5c}, m{l}, settings{
+		return kind{addresses{0x23, 0x5c}, m{l}, set{
 			"mode": oneOf(ModeHigh, ModeHigh2, ModeLow), "measurement_time": between(31, 254),
 		}}
 	case BME280:
 		return kind{addresses{0x76, 0x77}, m{t, h, p}, bosch}
 	case BME680:
-		return kind{addresses{0x76, 0x77}, m{t, h, p}, settings{"oversampling": oversampling, "filter": longFilter}}
+		return kind{addresses{0x76, 0x77}, m{t, h, p}, set{"oversampling": oversampling, "filter": longFilter}}
 	case BMP280:
 		return kind{addresses{0x76, 0x77}, m{t, p}, bosch}
 	case BMP388, BMP390:
@@ -108,20 +113,20 @@ func kindOf(driver string) kind {
 	case HTU21D, Si7021:
 		return kind{addresses{0x40}, m{t, h}, resolution}
 	case LPS22HB:
-		return kind{addresses{0x5c, 0x5d}, m{t, p}, settings{"filter": oneOf(0, 9, 20)}}
+		return kind{addresses{0x5c, 0x5d}, m{t, p}, set{"filter": oneOf(0, 9, 20)}}
 	case OPT3001:
-		return kind{addresses{0x44, 0x45, 0x46, 0x47}, m{l}, settings{"conversion_time": oneOf(100*ms, 800*ms)}}
+		return kind{addresses{0x44, 0x45, 0x46, 0x47}, m{l}, set{"conversion_time": oneOf(100*ms, 800*ms)}}
 	case SHT3X:
 		return kind{addresses{0x44, 0x45}, m{t, h}, sensirion}
 	case SHT4X:
 		return kind{addresses{0x44, 0x45, 0x46}, m{t, h}, sensirion}
 	case TSL2591:
-		return kind{addresses{0x29}, m{l}, settings{
+		return kind{addresses{0x29}, m{l}, set{
 			"gain":             oneOf(GainAuto, "1", "25", "428", "9876"),
 			"integration_time": oneOf(100*ms, 200*ms, 300*ms, 400*ms, 500*ms, 600*ms),
 		}}
 	case VEML7700:
-		return kind{addresses{0x10}, m{l}, settings{
+		return kind{addresses{0x10}, m{l}, set{
 			"gain":             oneOf(GainAuto, "1/8", "1/4", "1", "2"),
 			"integration_time": oneOf(25*ms, 50*ms, 100*ms, 200*ms, 400*ms, 800*ms),
 		}}
@@ -236,17 +241,18 @@ func (c Chip) Validate(report report) {
 	} else {
 		c.validateAddressed(report)
 	}
-	settings := kindOf(c.Driver).settings
+	c.validateQuality(report)
+	has := kindOf(c.Driver).settings
 	for _, g := range c.given() {
-		switch can, has := settings[g.path]; {
+		switch can, ok := has[g.path]; {
 		case g.value == nil:
-		case !has:
+		case !ok:
 			c.refuse(report, g.path)
 		case !can.has(g.value):
 			report(g.path, "", can.want)
 		}
 	}
-	if c.IntegrationTime != nil && (c.Gain == nil || *c.Gain == GainAuto) && settings["gain"].has != nil {
+	if c.IntegrationTime != nil && (c.Gain == nil || *c.Gain == GainAuto) && has["gain"].has != nil {
 		report("integration_time", "", "it left out, or a gain that is not auto")
 	}
 }
@@ -341,16 +347,18 @@ func (c *Chip) wantAddress() string {
 // FixedGain returns the gain of a light sensor, and false if the driver is to
 // change it with the light.
 func (c *Chip) FixedGain() (gain string, fixed bool) {
-	if c.Gain == nil || *c.Gain == GainAuto {
-		return "", false
-	}
-	return *c.Gain, true
+	gain = value(c.Gain, GainAuto)
+	return gain, gain != GainAuto
 }
 
 // Integration returns the time of a measurement with a fixed gain.
 func (c *Chip) Integration() time.Duration {
-	if c.IntegrationTime == nil {
-		return 100 * time.Millisecond
+	return value(c.IntegrationTime, 100*time.Millisecond)
+}
+
+func value[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
 	}
-	return *c.IntegrationTime
+	return *p
 }

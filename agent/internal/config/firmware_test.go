@@ -16,6 +16,7 @@ import (
 
 	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/settings/settingstest"
+	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // firmware is the folder of what this package is held against.
@@ -88,6 +89,13 @@ func TestExample(t *testing.T) {
 	want.Sensors[1].Chips[1].IntegrationTime = new(100 * time.Millisecond)
 	want.Sensors[2].Chips[0].Resolution = new(14)
 	want.Sensors[2].Chips[1].ConversionTime = new(800 * time.Millisecond)
+	climate.StuckAfter, light.StuckAfter = new(climate.Stuck(telemetry.Temperature)), new(light.Stuck(telemetry.Luminosity))
+	climate.Calibration = []Calibration{ // an example, as the file says
+		{Measure: "temperature", Date: "2026-11-26", Reference: "Testo 110", Offset: decimal(t, "-0.35")},
+		{Measure: "humidity", Date: "2026-11-20", Reference: "salt solutions", Points: []CalibrationPoint{
+			{decimal(t, "35.1"), decimal(t, "32.8")}, {decimal(t, "74.2"), decimal(t, "75.3")},
+		}},
+	}
 	if diff := cmp.Diff(want, got, configs); diff != "" {
 		t.Errorf("with all settings: -want +got:\n%s", diff)
 	}
