@@ -49,9 +49,10 @@ func DefaultConfig() Config { return config.Default() }
 type Options struct {
 	Config Config
 
-	// OpenBus opens the bus that a chip's configuration names; nil is the
-	// host's: "1", "/dev/i2c-1" or the adapter's name. A bus that cannot be
-	// opened is tried again, and is a fault of its chips meanwhile.
+	// OpenBus opens the bus that a chip's configuration names, for one
+	// transaction; nil is the host's: "1", "/dev/i2c-1", the adapter's name or a
+	// pattern of it. It is called by several goroutines at once. A bus that cannot
+	// be opened is a fault of its chips until it can.
 	OpenBus func(name string) (i2c.BusCloser, error)
 
 	// Clock is the machine's clocks, of which Config.Clock says when they are
@@ -132,8 +133,6 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	a.buffer.Store(b)
-
-	defer a.closeBuses()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.commit(ctx, b) })

@@ -3,9 +3,9 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,68 +20,68 @@ import (
 // fakeBus fails as told.
 type fakeBus struct {
 	err    error
-	closed int
+	closed *int // how many were
 }
 
 func (b *fakeBus) String() string                  { return "fake" }
 func (b *fakeBus) Tx(uint16, []byte, []byte) error { return b.err }
 func (b *fakeBus) SetSpeed(physic.Frequency) error { return b.err }
-func (b *fakeBus) Close() error                    { b.closed++; return nil }
+func (b *fakeBus) Close() error                    { *b.closed++; return nil }
 
-func TestBusIsOpenedAgainWithBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var attempts []time.Duration
-		current := &fakeBus{}
-		errAbsent := errors.New("absent")
-		failures := 4
-		b := newBus("1", func(name string) (i2c.BusCloser, error) {
-			if name != "1" {
-				t.Errorf("opens %q", name)
-			}
-			attempts = append(attempts, time.Since(start))
-			if failures--; failures >= 0 {
-				return nil, errAbsent
-			}
-			return current, nil
-		})
-		for b.Tx(0x76, nil, nil) != nil { // at 1 Hz, as a sensor would
-			err := b.Tx(0x76, nil, nil)
-			if !errors.Is(err, errAbsent) || sample.Reason(err) != sample.Bus {
-				t.Fatalf("%v is %q, want %v as %q", err, sample.Reason(err), errAbsent, sample.Bus)
-			}
-			<-time.After(time.Second)
+// TestBusThatComesAndGoes has the adapter come back within two transactions, and
+// every one closed.
+func TestBusThatComesAndGoes(t *testing.T) {
+	gone := fmt.Errorf("open: %w", syscall.ENXIO) // what a device file without its adapter says
+	tests := []struct {
+		name   string
+		open   error // of opening
+		tx     error // of the transaction
+		reason string
+	}{
+		{"absent at first", gone, nil, sample.Bus},
+		{"there", nil, nil, ""},
+		{"without the chip", nil, syscall.ENXIO, sample.NACK},
+		{"there again", nil, nil, ""},
+		{"unplugged in the transaction", nil, syscall.EIO, sample.IO},
+		{"unplugged before it", nil, syscall.ENODEV, sample.IO},
+		{"unplugged, as an adapter says that is asked what it can do", nil, syscall.EOPNOTSUPP, sample.IO},
+		{"unplugged", gone, nil, sample.Bus},
+		{"plugged in", nil, nil, ""},
+		{"with a line held low", nil, syscall.ETIMEDOUT, sample.Timeout},
+	}
+	var opened, closed int
+	current := 0
+	b := &bus{"1", func(name string) (i2c.BusCloser, error) {
+		tt := tests[current]
+		if name != "1" {
+			t.Errorf("opens %q", name)
 		}
-		if len(attempts) != 5 {
-			t.Fatalf("%d attempts, want 5", len(attempts))
+		if tt.open != nil {
+			return nil, tt.open
 		}
-		for i, least := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second} {
-			if pause := attempts[i+1] - attempts[i]; pause < least || pause > 3*least+time.Second {
-				t.Errorf("pause %d was %v, want %v to %v", i, pause, least, 3*least+time.Second)
-			}
+		opened++
+		return &fakeBus{tt.tx, &closed}, nil
+	}}
+	for i, tt := range tests {
+		current = i
+		err := b.Tx(0x76, nil, nil)
+		want := tt.tx
+		if tt.open != nil {
+			want = tt.open
 		}
-
-		current.err = fmt.Errorf("ioctl: %w", syscall.ENXIO)
-		if err := b.Tx(0x76, nil, nil); sample.Reason(err) != sample.NACK || current.closed != 0 {
-			t.Errorf("a chip that is away is %v, closed %d; want nack, and the bus open", err, current.closed)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, want)
 		}
-		current.err = fmt.Errorf("ioctl: %w", syscall.ENODEV)
-		gone := current
-		if err := b.Tx(0x76, nil, nil); !errors.Is(err, syscall.ENODEV) {
-			t.Errorf("a bus that is away: %v", err)
+		if err != nil && sample.Reason(err) != tt.reason {
+			t.Errorf("%s: %v is %q, want %q", tt.name, err, sample.Reason(err), tt.reason)
 		}
-		current = &fakeBus{}
-		if err := b.Tx(0x76, nil, nil); err != nil || gone.closed != 1 {
-			t.Errorf("after the bus went away: %v, closed %d; want it closed and another opened", err, gone.closed)
+		if opened != closed {
+			t.Errorf("%s: opened %d times, closed %d times", tt.name, opened, closed)
 		}
-
-		if err := b.Close(); err != nil || current.closed != 1 {
-			t.Errorf("Close: %v, closed %d", err, current.closed)
-		}
-		if err := b.Tx(0x76, nil, nil); !errors.Is(err, errBusClosed) {
-			t.Errorf("after Close: %v, want %v", err, errBusClosed)
-		}
-	})
+	}
+	if opened != 8 {
+		t.Errorf("opened %d times, want 8", opened)
+	}
 }
 
 func TestFaultOfDriverErrors(t *testing.T) {
@@ -97,7 +97,7 @@ func TestFaultOfDriverErrors(t *testing.T) {
 		{fmt.Errorf("bme280: %w", drivers.ErrReset), sample.Reset},
 		{fmt.Errorf("sht4x: %w", drivers.ErrCRC), sample.CRC},
 		{fmt.Errorf("bme280: %w", syscall.ENXIO), sample.NACK},
-		{fmt.Errorf("bme280: %w", &sample.FaultError{Reason: sample.Bus, Err: errBusClosed}), sample.Bus},
+		{fmt.Errorf("bme280: %w", &sample.FaultError{Reason: sample.Bus, Err: fs.ErrNotExist}), sample.Bus},
 	}
 	for _, tt := range tests {
 		err := fault(tt.err)

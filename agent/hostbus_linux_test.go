@@ -2,16 +2,14 @@ package agent
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/telltale-iot/telltale/agent/internal/detect"
-	"github.com/telltale-iot/telltale/agent/internal/sample"
 )
 
 func TestBusNumber(t *testing.T) {
@@ -20,6 +18,11 @@ func TestBusNumber(t *testing.T) {
 		"i2c-22/name": {Data: []byte("i2c-tiny-usb at bus 001 device 004\n")},
 		"1-0076/name": {Data: []byte("bme280\n")},
 		"i2c-x/name":  {Data: []byte("odd\n")},
+		"i2c-3/name":  {Data: []byte("i915 gmbus dpb\n")},
+		"i2c-4/name":  {Data: []byte("i915 gmbus dpc\n")},
+		"i2c-5/name":  {Data: []byte("twin\n")},
+		"i2c-6/name":  {Data: []byte("twin\n")},
+		"i2c-7/name":  {Data: []byte("twin*\n")},
 	}
 	tests := []struct {
 		name string
@@ -30,6 +33,13 @@ func TestBusNumber(t *testing.T) {
 		{"/dev/i2c-22", 22},
 		{"bcm2835 (i2c@7e804000)", 1},
 		{"i2c-tiny-usb at bus 001 device 004", 22},
+		{"i2c-tiny-usb*", 22},
+		{"i2c-tiny-usb at bus 001 device ???", 22},
+		{"i915 gmbus dp[c-z]", 4},
+		{"i915*", -1}, // two adapters
+		{"twin", -1},  // two of the same name
+		{"twin*", 7},  // the adapter of that very name
+		{"i915 gmbus dp[", -1},
 		{"bme280", -1}, // a chip's name, not an adapter's
 		{"odd", -1},
 		{"bcm2835", -1},
@@ -57,25 +67,26 @@ func TestOpenHostBusThatIsNot(t *testing.T) {
 	}
 }
 
-func TestWithErrno(t *testing.T) {
-	if err := withErrno(nil); err != nil {
-		t.Errorf("withErrno(nil) = %v", err)
-	}
-	for errno, reason := range map[syscall.Errno]string{
-		syscall.ENXIO:     sample.NACK,
-		syscall.EREMOTEIO: sample.NACK,
-		syscall.ETIMEDOUT: sample.Timeout,
-		syscall.EIO:       sample.IO,
-		syscall.ENODEV:    sample.IO,
+// TestBusNumberAfterReplugging has the adapter come back as another device, under
+// another number.
+func TestBusNumberAfterReplugging(t *testing.T) {
+	devices := fstest.MapFS{"i2c-1/name": {Data: []byte("bcm2835 (i2c@7e804000)\n")}}
+	for _, tt := range []struct {
+		file, name string
+		want       int
+	}{
+		{"i2c-2/name", "i2c-tiny-usb at bus 001 device 004\n", 2},
+		{"", "", -1},
+		{"i2c-5/name", "i2c-tiny-usb at bus 001 device 005\n", 5},
 	} {
-		err := withErrno(fmt.Errorf("sysfs-i2c: %v", errno)) //nolint:errorlint // as periph formats it
-		if !errors.Is(err, errno) || sample.Reason(err) != reason {
-			t.Errorf("%v is %q, want %v as %q", err, sample.Reason(err), errno, reason)
+		if tt.file != "" {
+			devices[tt.file] = &fstest.MapFile{Data: []byte(tt.name)}
 		}
-	}
-	other := errors.New("sysfs-i2c: invalid address")
-	if err := withErrno(other); !errors.Is(err, other) {
-		t.Errorf("withErrno(%v) = %v", other, err)
+		got, err := busNumber(devices, "i2c-tiny-usb*")
+		if (err == nil) != (tt.want >= 0) || err == nil && got != tt.want || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("with %q: %d, %v; want %d", tt.name, got, err, tt.want)
+		}
+		delete(devices, tt.file)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/telltale-iot/telltale/agent/internal/detect"
 )
 
-// openHostBus fails: periph's buses of a host are Linux's.
+// openHostBus fails: the buses of a host are Linux's device files.
 func openHostBus(name string) (i2c.BusCloser, error) {
 	return nil, fmt.Errorf("bus %q: %w", name, errors.ErrUnsupported)
 }

@@ -11,7 +11,7 @@ type Setting struct {
 	Path    string   // its name in the file; an element of a list has [] behind the list's
 	Flag    string   // without the dashes; "" if there is none
 	Env     string   // "" if there is none
-	Type    string   // text, bool, number, duration, size, list, url, file or secret
+	Type    string   // text, bool, number, decimal, duration, size, list, url, file or secret
 	Default string   // as a flag takes it; "" for elements of lists that have none
 	Values  []string // those that it may have; nil if any
 	Help    string
@@ -20,7 +20,7 @@ type Setting struct {
 	indices []int // of the fields that lead to it
 }
 
-var typeNames = [...]string{list: "list", text: "text", truth: "bool", number: "number", span: "duration", amount: "size", secret: "secret"}
+var typeNames = [...]string{list: "list", text: "text", truth: "bool", number: "number", span: "duration", amount: "size", decimal: "decimal", secret: "secret"}
 
 // Document returns every setting, in the order of the struct. Lists are
 // followed by the settings of their elements, which have neither flag nor

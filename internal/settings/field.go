@@ -14,14 +14,15 @@ import (
 type kind uint8
 
 const (
-	group  kind = iota // a struct: a mapping of further settings
-	list               // a slice: a sequence
-	text               // string
-	truth              // bool
-	number             // the integers
-	span               // time.Duration
-	amount             // Size
-	secret             // Secret
+	group   kind = iota // a struct: a mapping of further settings
+	list                // a slice: a sequence
+	text                // string
+	truth               // bool
+	number              // the integers
+	span                // time.Duration
+	amount              // Size
+	decimal             // Decimal
+	secret              // Secret
 )
 
 // field is one setting, one group of them, or what the elements of a list are.
@@ -53,6 +54,8 @@ func newField(path string, typ reflect.Type) *field {
 		f.kind = secret
 	case typ == reflect.TypeFor[Size]():
 		f.kind = amount
+	case typ == reflect.TypeFor[Decimal]():
+		f.kind = decimal
 	case typ == reflect.TypeFor[time.Duration]():
 		f.kind = span
 	case typ.Kind() == reflect.String:
@@ -147,6 +150,8 @@ func (f *field) want() string {
 		return "a duration with its unit, such as 500ms, 5s or 1h30m"
 	case amount:
 		return wantSize
+	case decimal:
+		return wantDecimal
 	default:
 		return "text"
 	}

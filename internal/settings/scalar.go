@@ -60,6 +60,12 @@ func (f *field) setString(v reflect.Value, s string) (want string) {
 			return f.want()
 		}
 		f.target(v).SetInt(int64(n))
+	case decimal:
+		d, err := ParseDecimal(s)
+		if err != nil {
+			return f.want()
+		}
+		f.target(v).SetInt(int64(d))
 	default:
 		return f.want()
 	}
@@ -148,6 +154,8 @@ func (f *field) format(v reflect.Value) string {
 		return formatDuration(time.Duration(v.Int()))
 	case amount:
 		return Size(v.Int()).String()
+	case decimal:
+		return Decimal(v.Int()).String()
 	default:
 		s := v.Interface().(Secret)
 		if f.urlish && !hasPassword(s.value) {

@@ -179,7 +179,19 @@ func (d *decoder) scalar(f *field, path string, n ast.Node, at *token.Token, v r
 	case *ast.LiteralNode:
 		text, want = n.Value.Value, f.setString(v, n.Value.Value)
 	case *ast.IntegerNode:
-		text, want = n.Token.Value, f.setNumber(v, n.Value)
+		text = n.Token.Value
+		if f.kind == decimal {
+			want = f.setString(v, text)
+		} else {
+			want = f.setNumber(v, n.Value)
+		}
+	case *ast.FloatNode:
+		text = n.Token.Value
+		if f.kind == decimal {
+			want = f.setString(v, text)
+		} else {
+			want = f.setNumber(v, nil)
+		}
 	case *ast.BoolNode:
 		text = n.Token.Value
 		if f.kind == truth {

@@ -9,6 +9,8 @@ func BenchmarkDecode(b *testing.B) { benchmarkDecode(b, &exampleFrame) }
 
 func BenchmarkDecodeUnsynced(b *testing.B) { benchmarkDecode(b, &exampleUnsynced) }
 
+func BenchmarkDecodeCalibrated(b *testing.B) { benchmarkDecode(b, &exampleCalibrated) }
+
 func benchmarkDecode(b *testing.B, frame *Frame) {
 	data := AppendFrame(nil, frame)
 	var d Decoder

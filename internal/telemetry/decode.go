@@ -133,7 +133,9 @@ func (d *Decoder) object(f *Frame) {
 		case fieldSeq:
 			f.Seq, ok = s.counter()
 		case fieldPayload:
-			ok = d.payload(&f.Payload)
+			ok = d.values(fieldPayload, &payloadLayout, &f.Payload)
+		case fieldRaw:
+			ok = d.values(fieldRaw, &rawLayout, &f.Raw)
 		case fieldFaults:
 			ok = d.faults(&f.Faults)
 		case fieldClock:
@@ -157,7 +159,7 @@ func (d *Decoder) check(f *Frame) {
 	if d.got.has(fieldLost) {
 		d.require(fieldEpoch, ReasonMissingEpoch, "want the epoch of what is lost")
 		if d.got&readingFields != 0 {
-			d.refuse(fieldLost, ReasonBadLoss, "want no timestamp, seq, payload, faults or clock with it")
+			d.refuse(fieldLost, ReasonBadLoss, "want no timestamp, seq, payload, raw, faults or clock with it")
 		}
 	} else {
 		d.require(fieldTimestamp, ReasonMissingTimestamp, "want the moment of sampling")
@@ -187,21 +189,21 @@ func (d *Decoder) refuse(f field, reason, detail string) {
 	d.scanner.reject(reason, d.scanner.pos, detail)
 }
 
-// payload decodes the values of a reading.
-func (d *Decoder) payload(p *Payload) bool {
+// values decodes the field that holds values of a reading: payload or raw.
+func (d *Decoder) values(of field, l *layout, p *Payload) bool {
 	s := &d.scanner
 	if s.peek() != '{' {
 		s.wrongType("an object of numbers")
 		return false
 	}
 	for more := s.open('}'); more; more = s.next('}') {
-		if f := s.member(&d.seen, &payloadLayout); f != fieldUnknown {
+		if f := s.member(&d.seen, l); f != fieldUnknown {
 			if v, ok := s.micro(); ok {
-				p.Set(Measure(f-fieldPayloadMeasures), v)
+				p.Set(Measure(f-l.first), v)
 			}
 		}
 	}
-	s.field = fieldPayload
+	s.field = of
 	return true
 }
 

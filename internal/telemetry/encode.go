@@ -36,7 +36,8 @@ func AppendFrame(dst []byte, f *Frame) []byte {
 		dst = append(dst, `,"seq":`...)
 		dst = strconv.AppendUint(dst, f.Seq, 10)
 	}
-	dst = appendPayload(dst, &f.Payload)
+	dst = appendPayload(dst, `,"payload":`, &f.Payload)
+	dst = appendPayload(dst, `,"raw":`, &f.Raw)
 	dst = appendFaults(dst, &f.Faults)
 	if f.Clock != ClockSynced {
 		dst = append(dst, `,"clock":`...)
@@ -60,11 +61,11 @@ func AppendBatch(dst []byte, frames []Frame) []byte {
 	return append(dst, ']')
 }
 
-func appendPayload(dst []byte, p *Payload) []byte {
+func appendPayload(dst []byte, key string, p *Payload) []byte {
 	if p.Empty() {
 		return dst
 	}
-	dst = append(dst, `,"payload":`...)
+	dst = append(dst, key...)
 	separator := byte('{')
 	for m := range Measure(Measures) {
 		if v, ok := p.Get(m); ok {

@@ -34,6 +34,13 @@ var (
 		Payload: measured(-3_250_000),
 		Clock:   ClockUnsynced,
 	}
+	exampleCalibrated = Frame{
+		ID: "greenhouse-7.roof", Name: "Roof", PlaceID: "house-2", Timestamp: 1763870401125,
+		Sequenced: true, Epoch: 6712453190227881, Seq: 70399,
+		Payload: measured(-3_850_000),
+		Raw:     measured(-3_500_000, 71_250_000),
+		Faults:  Faults{Humidity: "stuck"},
+	}
 	exampleLoss = Frame{
 		ID: "greenhouse-7", Epoch: 6712453190227881,
 		Lost: Loss{Seqs: SeqRange{70201, 70399}, Reason: "buffer_full"},
@@ -71,6 +78,7 @@ func TestGolden(t *testing.T) {
 	}{
 		{"frame.json", AppendFrame(nil, &exampleFrame)},
 		{"fault.json", AppendFrame(nil, &exampleFault)},
+		{"calibrated.json", AppendFrame(nil, &exampleCalibrated)},
 		{"unsynced.json", AppendFrame(nil, &exampleUnsynced)},
 		{"loss.json", AppendFrame(nil, &exampleLoss)},
 		{"batch.json", AppendBatch(nil, []Frame{exampleFrame, exampleFault, exampleLoss})},
@@ -92,6 +100,7 @@ func TestDecodeGolden(t *testing.T) {
 	}{
 		{"frame.json", []Frame{exampleFrame}},
 		{"fault.json", []Frame{exampleFault}},
+		{"calibrated.json", []Frame{exampleCalibrated}},
 		{"unsynced.json", []Frame{exampleUnsynced}},
 		{"loss.json", []Frame{exampleLoss}},
 		{"seed.json", []Frame{exampleSeed}},
@@ -197,6 +206,9 @@ func frames() *rapid.Generator[Frame] {
 				f.Payload.Set(m, Micro(rapid.Int64Range(-int64(MaxMicro), int64(MaxMicro)).Draw(t, "value")))
 			case 2:
 				f.Faults[m] = reason.Draw(t, "fault")
+			}
+			if rapid.IntRange(0, 3).Draw(t, "raw "+m.String()) == 3 {
+				f.Raw.Set(m, Micro(rapid.Int64Range(-int64(MaxMicro), int64(MaxMicro)).Draw(t, "raw")))
 			}
 		}
 		return f

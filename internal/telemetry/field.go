@@ -12,6 +12,7 @@ const (
 	fieldEpoch
 	fieldSeq
 	fieldPayload
+	fieldRaw
 	fieldFaults
 	fieldClock
 	fieldLost
@@ -25,13 +26,15 @@ const (
 
 	// From here on one for each measure, in their order.
 	fieldPayloadMeasures
-	fieldFaultsMeasures = fieldPayloadMeasures + Measures
+	fieldRawMeasures    = fieldPayloadMeasures + Measures
+	fieldFaultsMeasures = fieldRawMeasures + Measures
 )
 
 var fieldNames = [...]string{
-	"", "id", "name", "place_id", "timestamp", "epoch", "seq", "payload", "faults", "clock", "lost", "date",
+	"", "id", "name", "place_id", "timestamp", "epoch", "seq", "payload", "raw", "faults", "clock", "lost", "date",
 	"lost.seq", "lost.reason", "frames", "id", "epoch", "seq",
 	"payload.temperature", "payload.humidity", "payload.pressure", "payload.luminosity",
+	"raw.temperature", "raw.humidity", "raw.pressure", "raw.luminosity",
 	"faults.temperature", "faults.humidity", "faults.pressure", "faults.luminosity",
 }
 
@@ -42,7 +45,7 @@ func (f field) String() string { return fieldNames[f] }
 type fields uint32
 
 // readingFields are those that a declared loss must not have.
-const readingFields = fields(1<<fieldTimestamp | 1<<fieldSeq | 1<<fieldPayload | 1<<fieldFaults | 1<<fieldClock)
+const readingFields = fields(1<<fieldTimestamp | 1<<fieldSeq | 1<<fieldPayload | 1<<fieldRaw | 1<<fieldFaults | 1<<fieldClock)
 
 func (s *fields) add(f field)     { *s |= 1 << f }
 func (s fields) has(f field) bool { return s&(1<<f) != 0 }
@@ -57,6 +60,7 @@ type layout struct {
 var (
 	frameLayout         = layout{fieldID, fieldNames[fieldID : fieldDate+1]}
 	payloadLayout       = layout{fieldPayloadMeasures, measureNames[:]}
+	rawLayout           = layout{fieldRawMeasures, measureNames[:]}
 	faultsLayout        = layout{fieldFaultsMeasures, measureNames[:]}
 	lostLayout          = layout{fieldLostSeq, []string{"seq", "reason"}}
 	receiptLayout       = layout{fieldFrames, []string{"frames"}}

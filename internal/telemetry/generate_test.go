@@ -42,7 +42,7 @@ func nearlyFrames() *rapid.Generator[string] {
 	reading := object(members{
 		"id": id, "name": text, "place_id": text, "date": text, "epoch": counter, "seq": counter, "x": unknown,
 		"timestamp": usually(oneOf("1763870400123", "-9223372036854775808"), oneOf("null", "9223372036854775808", "1e3", `"1"`)),
-		"payload":   measures(number), "faults": measures(reason),
+		"payload":   measures(number), "raw": measures(number), "faults": measures(reason),
 	})
 	loss := object(members{
 		"id": id, "epoch": counter, "x": unknown,

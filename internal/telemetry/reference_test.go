@@ -27,7 +27,7 @@ func reference(data []byte) (f Frame, reasons map[string]bool) {
 	if depthOf(data) > MaxDepth {
 		r.refuse(ReasonTooDeep)
 	}
-	if frame, ok := r.object(data, "id", "name", "place_id", "date", "timestamp", "epoch", "seq", "payload", "faults", "clock", "lost"); ok {
+	if frame, ok := r.object(data, "id", "name", "place_id", "date", "timestamp", "epoch", "seq", "payload", "raw", "faults", "clock", "lost"); ok {
 		f = r.frame(frame)
 	}
 	if len(r.reasons) > 0 {
@@ -108,6 +108,8 @@ func (r *referee) frame(members map[string]json.RawMessage) (f Frame) {
 			f.Seq, ok = r.counter(value)
 		case "payload":
 			ok = r.payload(value, &f.Payload)
+		case "raw":
+			ok = r.payload(value, &f.Raw)
 		case "faults":
 			ok = r.faults(value, &f.Faults)
 		case "clock":
@@ -127,7 +129,7 @@ func (r *referee) frame(members map[string]json.RawMessage) (f Frame) {
 		if members["epoch"] == nil {
 			r.refuse(ReasonMissingEpoch)
 		}
-		if got["timestamp"] || got["seq"] || got["payload"] || got["faults"] || got["clock"] {
+		if got["timestamp"] || got["seq"] || got["payload"] || got["raw"] || got["faults"] || got["clock"] {
 			r.refuse(ReasonBadLoss)
 		}
 	} else {

@@ -119,6 +119,7 @@ type Frame struct {
 	Seq       uint64 // counts the sensor's readings in the epoch, from 0, without a gap
 
 	Payload Payload
+	Raw     Payload // what the chip measured, where Payload has another value or none
 	Faults  Faults
 	Clock   Clock // of Timestamp
 	Lost    Loss

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -104,11 +103,11 @@ type wires struct {
 	name  string
 	sleep func(time.Duration)
 
-	mu      sync.Mutex // held for a whole transaction
-	devices map[uint16]Device
-	faults  Faults
-	stuck   bool
-	stats   Stats
+	mu     lock // held for a whole transaction
+	main   segment
+	faults Faults
+	stuck  bool
+	stats  Stats
 }
 
 // Bus is a handle of an emulated bus, as an open /dev/i2c-N is one of a real
@@ -123,7 +122,7 @@ var _ i2c.BusCloser = (*Bus)(nil)
 
 // NewBus returns an open handle of a new bus with nothing on it.
 func NewBus(o BusOptions) *Bus {
-	w := &wires{name: o.Name, sleep: o.Sleep, devices: make(map[uint16]Device)}
+	w := &wires{name: o.Name, sleep: o.Sleep, mu: newLock(), main: make(segment)}
 	if w.name == "" {
 		w.name = "i2csim"
 	}
@@ -154,27 +153,14 @@ func (b *Bus) SetSpeed(f physic.Frequency) error {
 	return nil
 }
 
-// Addresses that the I²C specification (UM10204, 3.1.12) leaves to devices.
-const (
-	firstAddress = 0x08
-	lastAddress  = 0x77
-)
-
 // Attach puts d on the bus at a 7-bit address, 0x08 to 0x77, where there is no
-// other.
+// other. (For two that share an address see [Conflict].)
 func (b *Bus) Attach(addr uint16, d Device) error {
-	if addr < firstAddress || addr > lastAddress {
-		return fmt.Errorf("%s: address %#02x: want %#02x to %#02x", b.name, addr, firstAddress, lastAddress)
-	}
-	if d == nil {
-		return fmt.Errorf("%s: address %#02x: want a device", b.name, addr)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.devices[addr] != nil {
-		return fmt.Errorf("%s: address %#02x: there is a device already", b.name, addr)
+	if err := b.main.attach(addr, d); err != nil {
+		return fmt.Errorf("%s: %w", b.name, err)
 	}
-	b.devices[addr] = d
 	return nil
 }
 
@@ -183,7 +169,7 @@ func (b *Bus) Attach(addr uint16, d Device) error {
 func (b *Bus) Detach(addr uint16) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.devices, addr)
+	delete(b.main, addr)
 }
 
 // SetFaults makes f decide what goes wrong from the next transaction on; nil
@@ -231,7 +217,12 @@ func (b *wires) transact(addr uint16, w, r []byte) Kind {
 	if b.faults != nil {
 		// A copy: a script that keeps or changes the bytes must not reach the
 		// driver's buffer.
-		f = b.faults(Transaction{N: b.stats.Transactions, Addr: addr, Write: slices.Clone(w), Read: len(r)})
+		f = b.faults(Transaction{
+			N: b.stats.Transactions, Addr: addr, Write: slices.Clone(w), Read: len(r), Devices: b.main.at(addr),
+		})
+	}
+	if f.Recover {
+		b.stuck = false
 	}
 	if f.Delay > 0 {
 		b.sleep(f.Delay)
@@ -243,10 +234,7 @@ func (b *wires) transact(addr uint16, w, r []byte) Kind {
 		b.stuck = f.Kind == Stuck
 		return f.Kind
 	}
-	d := b.devices[addr]
-	if d == nil {
-		return NACK
-	}
+	d := conflict(b.main.at(addr))
 	if (len(w) > 0 || len(r) == 0) && d.Write(w) != len(w) {
 		return NACK
 	}

@@ -277,7 +277,8 @@ func kindOf(err error) i2csim.Kind {
 
 func TestFaultsByAddress(t *testing.T) {
 	r := attach(t, newClock(), 0x50, &memory{})
-	if err := r.bus.Attach(0x51, &memory{}); err != nil {
+	other := &memory{}
+	if err := r.bus.Attach(0x51, other); err != nil {
 		t.Fatal(err)
 	}
 	var seen []i2csim.Transaction
@@ -293,8 +294,8 @@ func TestFaultsByAddress(t *testing.T) {
 	if err := r.bus.Tx(0x51, w, make([]byte, 4)); kindOf(err) != i2csim.IO {
 		t.Errorf("0x51: %v, want IO", err)
 	}
-	want := []i2csim.Transaction{{N: 2, Addr: 0x51, Write: []byte{0xEE, 2, 3}, Read: 4}}
-	if diff := cmp.Diff(want, seen); diff != "" {
+	want := []i2csim.Transaction{{N: 2, Addr: 0x51, Write: []byte{0xEE, 2, 3}, Read: 4, Devices: []i2csim.Device{other}}}
+	if diff := cmp.Diff(want, seen, cmp.Comparer(func(a, b *memory) bool { return a == b })); diff != "" {
 		t.Errorf("the script saw (-want +got):\n%s", diff)
 	}
 	if w[0] != 1 {

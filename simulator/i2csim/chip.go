@@ -26,6 +26,9 @@ type ChipOptions struct {
 	Now    func() time.Time // its clock; time.Now if nil
 	Timing Timing
 	Seed   uint64 // of what differs between two chips of a kind, as its calibration
+	// Sleep spends the time for which the chip stretches the bus's clock, as
+	// [BusOptions].Sleep does; that of the wall clock if nil.
+	Sleep func(time.Duration)
 }
 
 // complete checks o of the chip called name, and sets what has a default.
@@ -39,6 +42,9 @@ func (o *ChipOptions) complete(name string) error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Sleep == nil {
+		o.Sleep = func(d time.Duration) { <-time.After(d) }
+	}
 	return nil
 }
 
@@ -47,9 +53,19 @@ var errNoSource = errors.New("Source is nil")
 // kinds are the chips by their names in configurations.
 func kinds() map[string]func(ChipOptions) (Chip, error) {
 	return map[string]func(ChipOptions) (Chip, error){
-		"bh1750": func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
-		"bme280": func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
-		"bmp280": func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
+		"aht20":    func(o ChipOptions) (Chip, error) { return NewAHT20(o) },
+		"bh1750":   func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
+		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
+		"bme680":   func(o ChipOptions) (Chip, error) { return NewBME680(o) },
+		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
+		"bmp388":   func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
+		"bmp390":   func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
+		"lps22hb":  func(o ChipOptions) (Chip, error) { return NewLPS22HB(o) },
+		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
+		"sht3x":    func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
+		"sht4x":    func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
+		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
+		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },
 	}
 }
 

@@ -2,7 +2,9 @@ package i2csim_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,6 +81,59 @@ func (r rig) run(t *testing.T, steps []step) {
 			t.Errorf("step %d: write % x: read % x, want % x: %s", i, s.write, got, s.want, s.why)
 		}
 	}
+}
+
+// exchange is a transaction after a time that may be refused.
+type exchange struct {
+	after  time.Duration
+	write  []byte
+	want   []byte // that many bytes are read
+	answer bool   // acked or nacked
+	why    string
+}
+
+const (
+	acked  = true
+	nacked = false // with nothing to write or read, that is a read of a byte
+)
+
+func (r rig) exchange(t *testing.T, exchanges []exchange) {
+	t.Helper()
+	for i, x := range exchanges {
+		r.Advance(x.after)
+		read := make([]byte, len(x.want))
+		if x.answer == nacked && len(x.write)+len(x.want) == 0 {
+			read = make([]byte, 1)
+		}
+		switch err := r.bus.Tx(r.addr, x.write, read); {
+		case x.answer == nacked:
+			if !errors.Is(err, syscall.ENXIO) {
+				t.Errorf("exchange %d: write % x, read % x: %v, want ENXIO: %s", i, x.write, read, err, x.why)
+			}
+		case err != nil:
+			t.Errorf("exchange %d: write % x: %v: %s", i, x.write, err, x.why)
+		case !bytes.Equal(read, x.want):
+			t.Errorf("exchange %d: write % x: read % x, want % x: %s", i, x.write, read, x.want, x.why)
+		}
+	}
+}
+
+// newChip puts a chip on a bus of its own. A ramp begins now.
+func newChip(t testing.TB, kind string, addr uint16, o i2csim.ChipOptions) (rig, i2csim.Chip) {
+	t.Helper()
+	c := newClock()
+	if o.Source == nil {
+		o.Source = room
+	}
+	if r, ok := o.Source.(ramp); ok && r.from.IsZero() {
+		o.Source = ramp{c.now}
+	}
+	o.Now, o.Sleep = c.Now, c.Advance
+	chip, err := i2csim.NewChip(kind, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attach(t, c, addr, chip), chip
 }
 
 func attach(t testing.TB, c *clock, addr uint16, d i2csim.Device) rig {

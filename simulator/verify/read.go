@@ -203,6 +203,7 @@ type frameDocument struct {
 	Epoch     *int64             `bson:"epoch"`
 	Seq       *int64             `bson:"seq"`
 	Payload   map[string]float64 `bson:"payload"`
+	Raw       map[string]float64 `bson:"raw"`
 	Faults    map[string]string  `bson:"faults"`
 	Clock     string             `bson:"clock"`
 }
@@ -221,6 +222,9 @@ func (d *frameDocument) frame() (telemetry.Frame, error) {
 	for m := range telemetry.Measure(telemetry.Measures) {
 		if v, ok := d.Payload[m.String()]; ok {
 			f.Payload.Set(m, telemetry.Micro(math.Round(v*1e6)))
+		}
+		if v, ok := d.Raw[m.String()]; ok {
+			f.Raw.Set(m, telemetry.Micro(math.Round(v*1e6)))
 		}
 		f.Faults[m] = d.Faults[m.String()]
 	}

@@ -34,7 +34,7 @@ driver of the kernel has are left alone. It may be used while an agent runs.`,
   telltale-agent detect --bus 1 --device greenhouse-7 --mqtt-url tls://broker:8883 > agent.yaml`,
 		Args: cobra.NoArgs,
 	}
-	buses := c.Flags().StringArray("bus", nil, "I2C bus to look at: its number, /dev/i2c-N, or the adapter's name; may be given several times (default all)")
+	buses := c.Flags().StringArray("bus", nil, "I2C bus to look at: its number, /dev/i2c-N, or the adapter's name or a pattern of it; may be given several times (default all)")
 	device := c.Flags().String("device", "", "the device's name in the configuration (default the host's name)")
 	url := c.Flags().String("mqtt-url", "", "the broker in the configuration (default to be filled in)")
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -52,6 +52,12 @@ func TestGolden(t *testing.T) {
 	}
 	d.fault = nil
 	mustAppend(t, b, readingOfFour())
+	calibrated := &telemetry.Frame{ID: "greenhouse-7", Name: "Greenhouse 7", PlaceID: "house-2", Timestamp: 1763870401223}
+	calibrated.Payload.Set(telemetry.Temperature, -39_650_000)
+	calibrated.Raw.Set(telemetry.Temperature, -40_000_000)
+	calibrated.Raw.Set(telemetry.Humidity, 71_250_000)
+	calibrated.Faults[telemetry.Humidity] = "stuck"
+	mustAppend(t, b, calibrated)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -206,6 +212,9 @@ func TestRecords(t *testing.T) {
 				f.Payload.Set(m, telemetry.Micro(rapid.Int64().Draw(t, "value")))
 			}
 			f.Faults[m] = text.Draw(t, "fault")
+			if rapid.Bool().Draw(t, "raw") {
+				f.Raw.Set(m, telemetry.Micro(rapid.Int64().Draw(t, "raw value")))
+			}
 		}
 		var gotFrame telemetry.Frame
 		r := reading{Frame: &f}

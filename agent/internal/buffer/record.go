@@ -85,6 +85,7 @@ func (e *encoder) sensor(r *sensorRecord) {
 const (
 	flagBoottime = 1 << iota // a boot follows seq, and timestamp is that boot's CLOCK_BOOTTIME
 	flagUnsynced             // timestamp is what an unsynchronised clock said
+	flagRaw                  // what the chip measured follows the faults
 )
 
 // A reading is what a frame record says.
@@ -130,6 +131,17 @@ func (e *encoder) frame(index uint64, r *reading, seq uint64) {
 		if fault != "" {
 			e.buf[measures] |= 1 << (m + telemetry.Measures)
 			e.str(fault)
+		}
+	}
+	if !f.Raw.Empty() {
+		e.buf[flags] |= flagRaw
+		raw := len(e.buf)
+		e.buf = append(e.buf, 0)
+		for m := telemetry.Measure(0); m < telemetry.Measures; m++ {
+			if v, ok := f.Raw.Get(m); ok {
+				e.buf[raw] |= 1 << m
+				e.varint(int64(v))
+			}
 		}
 	}
 	e.end()
@@ -274,7 +286,7 @@ type frameHead struct {
 	index, boot, seq uint64
 	timestamp        int64 // Unix, or the boot's if there is one; milliseconds
 	measures         byte
-	unsynced         bool
+	unsynced, raw    bool
 }
 
 func (d *decoder) frameHead() (h frameHead) {
@@ -286,9 +298,9 @@ func (d *decoder) frameHead() (h frameHead) {
 		h.boot = d.uvarint()
 		d.bad = d.bad || h.boot == 0 || h.boot > maxBoot
 	}
-	h.unsynced = flags&flagUnsynced != 0
+	h.unsynced, h.raw = flags&flagUnsynced != 0, flags&flagRaw != 0
 	h.timestamp = d.varint()
-	d.bad = d.bad || flags > flagUnsynced || h.seq > telemetry.MaxSeq
+	d.bad = d.bad || flags&^flagRaw > flagUnsynced || h.seq > telemetry.MaxSeq
 	return h
 }
 
@@ -315,7 +327,21 @@ func decodeFrame(p []byte, f *telemetry.Frame, fault func([]byte) string) (h fra
 			}
 		}
 	}
+	if h.raw {
+		d.raw(&f.Raw)
+	}
 	return h, d.ok()
+}
+
+// raw reads what the chip measured.
+func (d *decoder) raw(p *telemetry.Payload) {
+	measures := d.byte()
+	d.bad = d.bad || measures == 0 || measures >= 1<<telemetry.Measures
+	for m := telemetry.Measure(0); m < telemetry.Measures; m++ {
+		if measures&(1<<m) != 0 {
+			p.Set(m, telemetry.Micro(d.varint()))
+		}
+	}
 }
 
 // decodeFrameHead reads no more of a frame record than recovery needs.

@@ -30,6 +30,16 @@ func frame(id string, n int) sink.Frame {
 	return f
 }
 
+// calibratedFrame is a reading whose values are not all what the chip measured.
+func calibratedFrame() sink.Frame {
+	f := sink.Frame{Device: "pi", Frame: telemetry.Frame{ID: "pi", Timestamp: testStart + 1, Sequenced: true, Seq: 1}}
+	f.Payload.Set(telemetry.Temperature, 21_020_000)
+	f.Raw.Set(telemetry.Temperature, 21_370_000)
+	f.Raw.Set(telemetry.Humidity, 44_200_000)
+	f.Faults[telemetry.Humidity] = "stuck"
+	return f
+}
+
 // unsyncedFrame is a reading whose time an unsynchronised clock told.
 func unsyncedFrame() sink.Frame {
 	f := sink.Frame{Device: "pi", Frame: telemetry.Frame{ID: "pi", Timestamp: testStart, Sequenced: true, Clock: telemetry.ClockUnsynced}}
@@ -66,7 +76,7 @@ func read(t *testing.T, c *Client, collection string) []string {
 
 func TestPutFrames(t *testing.T) {
 	c, sent := connect(t)
-	frames := []sink.Frame{frame("greenhouse-7", 0), seedFrame(), unsyncedFrame()}
+	frames := []sink.Frame{frame("greenhouse-7", 0), seedFrame(), unsyncedFrame(), calibratedFrame()}
 	answers, err := c.PutFrames(t.Context(), frames)
 	if err != nil || errors.Join(answers...) != nil {
 		t.Fatalf("answers %v, %v", answers, err)
@@ -86,6 +96,7 @@ func TestPutFrames(t *testing.T) {
 		`{"_id":"greenhouse-7/9007199254740991/0","id":"greenhouse-7","name":"Greenhouse 7","place_id":"house-2","date":{"$date":{"$numberLong":"1700000000123"}},"timestamp":{"$numberLong":"1700000000123"},"epoch":{"$numberLong":"9007199254740991"},"seq":{"$numberLong":"0"},"payload":{"temperature":{"$numberDouble":"21.37"},"pressure":{"$numberDouble":"1013.25"}},"faults":{"humidity":"nack"},"device":"greenhouse-7"}`,
 		`{"_id":"12434345/1700000000000","id":"12434345","name":"s","place_id":"32347983","date":{"$date":{"$numberLong":"1700000000000"}},"timestamp":{"$numberLong":"1700000000000"},"payload":{"luminosity":{"$numberDouble":"0.0"}}}`,
 		`{"_id":"pi/0/0","id":"pi","name":"","place_id":"","date":{"$date":{"$numberLong":"1700000000000"}},"timestamp":{"$numberLong":"1700000000000"},"epoch":{"$numberLong":"0"},"seq":{"$numberLong":"0"},"payload":{"humidity":{"$numberDouble":"44.2"}},"clock":"unsynced","device":"pi"}`,
+		`{"_id":"pi/0/1","id":"pi","name":"","place_id":"","date":{"$date":{"$numberLong":"1700000000001"}},"timestamp":{"$numberLong":"1700000000001"},"epoch":{"$numberLong":"0"},"seq":{"$numberLong":"1"},"payload":{"temperature":{"$numberDouble":"21.02"}},"raw":{"temperature":{"$numberDouble":"21.37"},"humidity":{"$numberDouble":"44.2"}},"faults":{"humidity":"stuck"},"device":"pi"}`,
 		`{"_id":"greenhouse-7/9007199254740991/1","id":"greenhouse-7","name":"Greenhouse 7","place_id":"house-2","date":{"$date":{"$numberLong":"1700000001123"}},"timestamp":{"$numberLong":"1700000001123"},"epoch":{"$numberLong":"9007199254740991"},"seq":{"$numberLong":"1"},"payload":{"temperature":{"$numberDouble":"21.370001"},"pressure":{"$numberDouble":"1013.25"}},"faults":{"humidity":"nack"},"device":"greenhouse-7"}`,
 	}
 	if diff := cmp.Diff(want, read(t, c, "iot_frames")); diff != "" {

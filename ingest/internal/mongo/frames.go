@@ -36,16 +36,16 @@ func frameDocument(id string, f *sink.Frame) bson.D {
 	if f.Sequenced {
 		d = append(d, bson.E{Key: "epoch", Value: int64(f.Epoch)}, bson.E{Key: "seq", Value: int64(f.Seq)})
 	}
-	payload, faults := bson.D{}, bson.D{}
+	faults := bson.D{}
 	for m := range telemetry.Measure(telemetry.Measures) {
-		if v, ok := f.Payload.Get(m); ok {
-			payload = append(payload, bson.E{Key: m.String(), Value: v.Float()})
-		}
 		if reason := f.Faults[m]; reason != "" {
 			faults = append(faults, bson.E{Key: m.String(), Value: reason})
 		}
 	}
-	d = append(d, bson.E{Key: "payload", Value: payload})
+	d = append(d, bson.E{Key: "payload", Value: values(&f.Payload)})
+	if !f.Raw.Empty() {
+		d = append(d, bson.E{Key: "raw", Value: values(&f.Raw)})
+	}
 	if len(faults) > 0 {
 		d = append(d, bson.E{Key: "faults", Value: faults})
 	}
@@ -54,6 +54,16 @@ func frameDocument(id string, f *sink.Frame) bson.D {
 	}
 	if f.Device != "" {
 		d = append(d, bson.E{Key: "device", Value: f.Device})
+	}
+	return d
+}
+
+func values(p *telemetry.Payload) bson.D {
+	d := bson.D{}
+	for m := range telemetry.Measure(telemetry.Measures) {
+		if v, ok := p.Get(m); ok {
+			d = append(d, bson.E{Key: m.String(), Value: v.Float()})
+		}
 	}
 	return d
 }
