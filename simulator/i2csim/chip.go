@@ -59,8 +59,10 @@ func kinds() map[string]func(ChipOptions) (Chip, error) {
 		"bmp280": func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
 		"bmp388": func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
 		"bmp390": func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
+		"htu21d": func(o ChipOptions) (Chip, error) { return NewHTU21D(o) },
 		"sht3x":  func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
 		"sht4x":  func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
+		"si7021": func(o ChipOptions) (Chip, error) { return NewSi7021(o) },
 	}
 }
 
