@@ -73,7 +73,7 @@ type Agent struct {
 	opts     Options // Config as it was at first
 	started  time.Time
 	clock    *clock.Clock
-	buses    map[string]*bus
+	buses    map[string]i2c.Bus
 	sampling sampling
 	current  atomic.Pointer[generation]
 	buffer   atomic.Pointer[buffer.Failover]
@@ -101,7 +101,7 @@ func New(o Options) (*Agent, error) {
 		opts:         o,
 		started:      time.Now(),
 		clock:        newClock(&o),
-		buses:        make(map[string]*bus),
+		buses:        make(map[string]i2c.Bus),
 		reloads:      newReloads(o.Metrics),
 		progress:     newProgress(),
 		commitErrors: o.Metrics.GetOrCreateCounter("telltale_agent_buffer_commit_errors_total"),

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"periph.io/x/conn/v3/i2c"
-
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/drivers"
 )
@@ -18,12 +16,15 @@ type driver interface {
 var errDriver = errors.New("no such driver")
 
 // newDriver returns the driver of the chip that c describes.
-func newDriver(bus i2c.Bus, c *config.Chip) (driver, error) {
+func (a *Agent) newDriver(c *config.Chip) (driver, error) {
+	bus, err := a.busOf(c)
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range kinds() {
-		if k.driver != c.Driver {
-			continue
+		if k.driver == c.Driver {
+			return k.open(bus, c)
 		}
-		return k.open(bus, c)
 	}
 	return nil, errDriver
 }

@@ -7,8 +7,10 @@ import (
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/detect"
+	"github.com/telltale-iot/telltale/drivers/aht20"
 	"github.com/telltale-iot/telltale/drivers/bh1750"
 	"github.com/telltale-iot/telltale/drivers/bme280"
+	"github.com/telltale-iot/telltale/drivers/bme680"
 	"github.com/telltale-iot/telltale/drivers/bmp3"
 	"github.com/telltale-iot/telltale/drivers/lps22hb"
 	"github.com/telltale-iot/telltale/drivers/opt3001"
@@ -33,8 +35,10 @@ type recognise = func(bus i2c.Bus, address uint16) (m detect.Match, evidence str
 // and settings of each are in package config.
 func kinds() []kind {
 	return []kind{
+		{config.AHT20, newAHT20, isAHT20, false},
 		{config.BH1750, newBH1750, isBH1750, false},
 		{config.BME280, newBME280, isModel(bme280.Identify, bme280.BME280), false},
+		{config.BME680, newBME680, is(bme680.Identify), false},
 		{config.BMP280, newBME280, isModel(bme280.Identify, bme280.BMP280), false},
 		{config.BMP388, newBMP3, isModel(bmp3.Identify, bmp3.BMP388), false},
 		{config.BMP390, newBMP3, isModel(bmp3.Identify, bmp3.BMP390), false},
@@ -54,6 +58,10 @@ func value[T any](p *T) (v T) {
 		v = *p
 	}
 	return v
+}
+
+func newAHT20(bus i2c.Bus, c *config.Chip) (driver, error) {
+	return aht20.New(bus, aht20.Options{Address: c.Address})
 }
 
 func newBH1750(bus i2c.Bus, c *config.Chip) (driver, error) {
@@ -81,6 +89,13 @@ func newBME280(bus i2c.Bus, c *config.Chip) (driver, error) {
 		o.Model, o.Humidity = bme280.BMP280, bme280.Skip
 	}
 	return bme280.New(bus, o)
+}
+
+func newBME680(bus i2c.Bus, c *config.Chip) (driver, error) {
+	samples := bme680.Oversampling(value(c.Oversampling))
+	return bme680.New(bus, bme680.Options{
+		Address: c.Address, Temperature: samples, Pressure: samples, Humidity: samples, Filter: bme680.Filter(value(c.Filter)),
+	})
 }
 
 func newBMP3(bus i2c.Bus, c *config.Chip) (driver, error) {
@@ -168,6 +183,17 @@ func isModel[M interface {
 		}
 		return detect.Certain, "by its id"
 	}
+}
+
+// isAHT20 recognises an AHT20 as far as that goes.
+func isAHT20(bus i2c.Bus, address uint16) (detect.Match, string) {
+	switch like, err := aht20.Resembles(bus, address); {
+	case err != nil:
+		return detect.No, err.Error()
+	case !like:
+		return detect.No, "it has no status as an AHT20 has"
+	}
+	return detect.Probable, "the chip has no identity, and its status could be one's"
 }
 
 // isBH1750 recognises a BH1750 as far as that goes.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"periph.io/x/conn/v3/i2c"
+
 	"github.com/telltale-iot/telltale/agent/internal/diagnose"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -35,7 +37,7 @@ func Read(ctx context.Context, o Options) (Readings, error) {
 	if o.OpenBus == nil {
 		o.OpenBus = openHostBus
 	}
-	a := &Agent{opts: o, buses: make(map[string]*bus)}
+	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

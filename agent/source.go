@@ -18,7 +18,7 @@ func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
 	s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
 	for i := range c.Chips {
 		chip := &c.Chips[i]
-		driver, err := newDriver(a.bus(chip.Bus), chip)
+		driver, err := a.newDriver(chip)
 		if err != nil {
 			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, chip.Name(), err)
 		}

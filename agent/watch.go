@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/VictoriaMetrics/metrics"
+	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
@@ -35,7 +36,7 @@ func Watch(ctx context.Context, o Options, each func(*telemetry.Frame)) error {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	a := &Agent{opts: o, buses: make(map[string]*bus)}
+	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

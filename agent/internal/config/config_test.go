@@ -325,6 +325,7 @@ func TestSchemaAgrees(t *testing.T) {
 - {id: pi.9, chips: [{driver: iio, device: a, measures: [luminosity, pressure]}, {driver: hwmon, device: a, measures: [humidity, temperature]}]}
 `,
 		"multiplexed": good + `sensors:
+- {id: pi.b, chips: [{driver: bme280, address: 0x76, multiplexer: 0x71}]}
 - {id: pi, chips: [{driver: bme280, address: 0x76, multiplexer: 0x70}]}
 - {id: pi.a, chips: [{driver: bme280, address: 0x76, multiplexer: 0x70, channel: 7}]}
 `,

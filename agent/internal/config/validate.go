@@ -59,9 +59,9 @@ func validID(id string) bool {
 	return id != "" && len(id) <= telemetry.MaxID && strings.Trim(id, letters) == ""
 }
 
-// validateAddresses reports chips that would answer at once. The channels of one
-// multiplexer are apart, as one of them is on at a time; what is on the bus
-// itself, the multiplexer included, answers beside whichever is.
+// validateAddresses reports chips that would answer at once. One channel of all
+// multiplexers is on at a time; what is on the bus itself, the multiplexers
+// included, answers beside whatever is on it.
 func (c Config) validateAddresses(report report) {
 	type taken struct {
 		by          string
@@ -96,7 +96,7 @@ func (c Config) validateAddresses(report report) {
 			}
 			at := place{busNumber(chip.Bus), chip.Address}
 			other := slices.IndexFunc(first[at], func(t taken) bool {
-				return t.multiplexer == 0 || t.multiplexer != chip.Multiplexer || t.channel == chip.Channel
+				return t.multiplexer == 0 || chip.Multiplexer == 0 || t.multiplexer == chip.Multiplexer && t.channel == chip.Channel
 			})
 			behind, clash := multiplexers[at]
 			switch {
