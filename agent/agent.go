@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -55,6 +56,10 @@ type Options struct {
 	// be opened is a fault of its chips until it can.
 	OpenBus func(name string) (i2c.BusCloser, error)
 
+	// Sysfs is where the kernel shows the devices that its drivers have; nil is
+	// the host's /sys.
+	Sysfs fs.FS
+
 	// Clock is the machine's clocks, of which Config.Clock says when they are
 	// believed; nil is the host's.
 	Clock *ClockSource
@@ -86,6 +91,16 @@ type Agent struct {
 	clockLogged  clock.State // belongs to the loop of commits
 }
 
+// setHost makes the host's what is not given.
+func (o *Options) setHost() {
+	if o.OpenBus == nil {
+		o.OpenBus = openHostBus
+	}
+	if o.Sysfs == nil {
+		o.Sysfs = os.DirFS("/sys")
+	}
+}
+
 // New returns an Agent. It opens nothing: that is for [Agent.Run].
 func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
@@ -94,9 +109,7 @@ func New(o Options) (*Agent, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
+	o.setHost()
 	a := &Agent{
 		opts:         o,
 		started:      time.Now(),

@@ -34,9 +34,7 @@ type Readings []Reading
 // neither the buffer nor the broker. Of o only Config and OpenBus count. The error is
 // that of a configuration no agent could be made of, or of ctx.
 func Read(ctx context.Context, o Options) (Readings, error) {
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
+	o.setHost()
 	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {

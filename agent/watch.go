@@ -27,9 +27,7 @@ type (
 // number. Of o.Config only the sensors and the clock count. The error is that of a
 // configuration no agent could be made of.
 func Watch(ctx context.Context, o Options, each func(*telemetry.Frame)) error {
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
+	o.setHost()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

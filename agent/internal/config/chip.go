@@ -13,15 +13,15 @@ import (
 // Chip is one chip: on an I2C bus, on a channel of a multiplexer there, or read
 // by a driver of the kernel. Settings that are nil are not given.
 type Chip struct {
-	Driver  string `yaml:"driver" enum:"aht20,bh1750,bme280,bme680,bmp280,bmp388,bmp390,htu21d,hwmon,iio,lps22hb,opt3001,sht3x,sht4x,si7021,tsl2591,veml7700" help:"what the chip is, or iio or hwmon for one that a driver of the kernel reads"`
+	Driver  string `yaml:"driver" enum:"aht20,bh1750,bme280,bme680,bmp280,bmp388,bmp390,htu21d,iio,lps22hb,opt3001,sht3x,sht4x,si7021,tsl2591,veml7700" help:"what the chip is, or iio for one that a driver of the kernel reads"`
 	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name or a pattern of it"`
 	Address uint16 `yaml:"address" want:"an I2C address from 0x08 to 0x77" help:"7-bit I2C address"`
 
 	Multiplexer uint16 `yaml:"multiplexer" want:"the I2C address of a TCA9548A, from 0x70 to 0x77" help:"address of the TCA9548A behind which the chip is (0: none)"`
 	Channel     int    `yaml:"channel" want:"a channel of the multiplexer, from 0 to 7" help:"the multiplexer's channel"`
 
-	Device   string   `yaml:"device" help:"iio, hwmon: the name that the kernel gives the device, such as bme280"`
-	Measures []string `yaml:"measures" enum:"temperature,humidity,pressure,luminosity" help:"iio, hwmon: what the device measures and the sensor is to have"`
+	Device   string   `yaml:"device" help:"iio: the name that the kernel gives the device, such as bme280, or that of an I2C device, such as 1-0076"`
+	Measures []string `yaml:"measures" enum:"temperature,humidity,pressure,luminosity" help:"iio: what the device measures and the sensor is to have"`
 
 	Oversampling    *int           `yaml:"oversampling" want:"a power of two" help:"bme280, bme680, bmp280: samples taken for one value, 1 to 16; bmp388, bmp390: 1 to 32 (default 1)"`
 	Filter          *int           `yaml:"filter" want:"a whole number" help:"coefficient of the chip's low-pass filter: bme280, bmp280: 0, 2, 4, 8 or 16; bme680, bmp388, bmp390: 0, 1, 3, 7, 15, 31, 63 or 127; lps22hb: 0, 9 or 20 (default 0, off)"`
@@ -33,7 +33,7 @@ type Chip struct {
 	Mode            *string        `yaml:"mode" enum:"high,high2,low" help:"bh1750: resolution, 1 lx, 0.5 lx or 4 lx (default high)"`
 	MeasurementTime *int           `yaml:"measurement_time" want:"a whole number from 31 to 254" help:"bh1750: content of its MTreg, sensitivity in proportion (default 69)"`
 
-	StuckAfter  *time.Duration   `yaml:"stuck_after" help:"time after which a converter's word that does not change is not believed any more; 0s: never (default 1h; luminosity 0s)"`
+	StuckAfter  *time.Duration   `yaml:"stuck_after" help:"time after which a converter's word that does not change is not believed any more; 0s: never (default 1h; luminosity and iio 0s)"`
 	SelfHeating settings.Decimal `yaml:"self_heating" help:"kelvin by which the chip is warmer than the air that is asked for"`
 	Calibration []Calibration    `yaml:"calibration" help:"calibrations of its measures: measure, date, and offset or points"`
 }
@@ -48,7 +48,6 @@ const (
 	BMP388   = "bmp388"
 	BMP390   = "bmp390"
 	HTU21D   = "htu21d"
-	Hwmon    = "hwmon"
 	IIO      = "iio"
 	LPS22HB  = "lps22hb"
 	OPT3001  = "opt3001"
@@ -199,7 +198,7 @@ func deref[T any](p *T) any {
 func (c *Chip) SetDefaults() { c.Bus = "1" }
 
 // Kernel reports whether a driver of the kernel reads the chip.
-func (c *Chip) Kernel() bool { return c.Driver == IIO || c.Driver == Hwmon }
+func (c *Chip) Kernel() bool { return c.Driver == IIO }
 
 // Name returns the chip's name for logs, metrics and the status, unique in a
 // valid configuration: bme280@1:0x76, sht4x@1:0x70.3:0x44, iio@dht11.
@@ -281,7 +280,7 @@ func (c *Chip) validateAddressed(report report) {
 }
 
 func (c *Chip) validateKernel(report report) {
-	if c.Device == "" {
+	if c.Device == "" || strings.ContainsAny(c.Device, "/*?[\\\n") {
 		report("device", "", "the device's name, as in /sys/bus/iio/devices/*/name or /sys/class/hwmon/*/name")
 	}
 	if len(c.Measures) == 0 {
@@ -290,9 +289,6 @@ func (c *Chip) validateKernel(report report) {
 	for i, m := range c.Measures {
 		if slices.Contains(c.Measures[:i], m) {
 			report(fmt.Sprintf("measures[%d]", i), "", "each measure once")
-		}
-		if c.Driver == Hwmon && m != telemetry.Temperature.String() && m != telemetry.Humidity.String() {
-			report(fmt.Sprintf("measures[%d]", i), "", "temperature or humidity, which hwmon has")
 		}
 	}
 	if c.Address != 0 {

@@ -181,7 +181,7 @@ var cases = []struct {
 	{name: "measure twice", yaml: good + "sensors:\n- id: pi\n  chips:\n  - {driver: bme280, address: 0x76}\n  - {driver: bmp280, address: 0x77}", beyond: true,
 		want: "agent.yaml:7:14: sensors[0].chips[1].driver: bmp280: want a chip without temperature, which chips[0] (bme280) supplies already; make it a sensor of its own"},
 
-	{name: "unknown driver", yaml: good + "sensors: [{id: pi, chips: [{driver: sht31, address: 0x44}]}]", want: "agent.yaml:3:37: sensors[0].chips[0].driver: sht31: want aht20, bh1750, bme280, bme680, bmp280, bmp388, bmp390, htu21d, hwmon, iio, lps22hb, opt3001, sht3x, sht4x, si7021, tsl2591 or veml7700"},
+	{name: "unknown driver", yaml: good + "sensors: [{id: pi, chips: [{driver: sht31, address: 0x44}]}]", want: "agent.yaml:3:37: sensors[0].chips[0].driver: sht31: want aht20, bh1750, bme280, bme680, bmp280, bmp388, bmp390, htu21d, iio, lps22hb, opt3001, sht3x, sht4x, si7021, tsl2591 or veml7700"},
 	{name: "no driver", yaml: good + "sensors: [{id: pi, chips: [{address: 0x76}]}]", want: "agent.yaml:3:28: sensors[0].chips[0].driver: want what the chip is, such as bme280"},
 	{name: "number for a bus", yaml: oneChip + ", bus: 1}]}]", want: "agent.yaml:3:65: sensors[0].chips[0].bus: 1: want text; put it in quotes"},
 	{name: "no bus", yaml: oneChip + ", bus: ''}]}]", want: `agent.yaml:3:65: sensors[0].chips[0].bus: "": want the I2C bus, such as "1"`},
@@ -221,7 +221,7 @@ var cases = []struct {
 	{name: "no device", yaml: chip("driver: iio, measures: [pressure]"), want: "agent.yaml:3:28: sensors[0].chips[0].device: want the device's name, as in /sys/bus/iio/devices/*/name or /sys/class/hwmon/*/name"},
 	{name: "no measures", yaml: chip("driver: iio, device: dht11"), want: "agent.yaml:3:28: sensors[0].chips[0].measures: want what the device measures, such as [temperature, humidity]"},
 	{name: "measure twice of a device", yaml: chip("driver: iio, device: dht11, measures: [humidity, humidity]"), want: "agent.yaml:3:78: sensors[0].chips[0].measures[1]: humidity: want each measure once"},
-	{name: "pressure of hwmon", yaml: chip("driver: hwmon, device: sht3x, measures: [pressure]"), want: "agent.yaml:3:70: sensors[0].chips[0].measures[0]: pressure: want temperature or humidity, which hwmon has"},
+	{name: "path of a device", yaml: chip("driver: iio, device: hwmon/hwmon1, measures: [humidity]"), want: "agent.yaml:3:50: sensors[0].chips[0].device: hwmon/hwmon1: want the device's name, as in /sys/bus/iio/devices/*/name or /sys/class/hwmon/*/name"},
 	{name: "address of a device", yaml: chip("driver: iio, device: dht11, measures: [humidity], address: 0x44"), want: "agent.yaml:3:88: sensors[0].chips[0].address: 0x44: want it left out: an iio has no address"},
 	{name: "device of a chip", yaml: chip("driver: aht20, address: 0x38, device: aht20"), want: "agent.yaml:3:67: sensors[0].chips[0].device: aht20: want it left out: an aht20 has no device"},
 	{name: "device twice", yaml: good + "sensors:\n- {id: pi, chips: [{driver: iio, device: a, measures: [humidity]}]}\n- {id: pi.b, chips: [{driver: iio, device: a, measures: [pressure]}]}", beyond: true,
@@ -322,7 +322,7 @@ func TestSchemaAgrees(t *testing.T) {
 - {id: pi.6, chips: [{driver: si7021, address: 0x40, resolution: 13}]}
 - {id: pi.7, chips: [{driver: lps22hb, address: 0x5d, filter: 20}]}
 - {id: pi.8, chips: [{driver: bmp390, address: 0x76, bus: "2", filter: 63}]}
-- {id: pi.9, chips: [{driver: iio, device: a, measures: [luminosity, pressure]}, {driver: hwmon, device: a, measures: [humidity, temperature]}]}
+- {id: pi.9, chips: [{driver: iio, device: a, measures: [luminosity, pressure]}, {driver: iio, device: 1-0044, measures: [humidity, temperature]}]}
 `,
 		"multiplexed": good + `sensors:
 - {id: pi.b, chips: [{driver: bme280, address: 0x76, multiplexer: 0x71}]}
@@ -364,7 +364,7 @@ func TestSupplies(t *testing.T) {
 		BMP390: "temperature pressure", HTU21D: "temperature humidity", LPS22HB: "temperature pressure",
 		OPT3001: "luminosity", SHT3X: "temperature humidity", SHT4X: "temperature humidity",
 		Si7021: "temperature humidity", TSL2591: "luminosity", VEML7700: "luminosity",
-		IIO: "humidity pressure", Hwmon: "humidity pressure", "": "",
+		IIO: "humidity pressure", "": "",
 	} {
 		var names []string
 		for _, m := range (Chip{Driver: driver, Measures: []string{"pressure", "humidity"}}).Supplies() {
