@@ -12,8 +12,12 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// Sensor is what a configuration says of one sensor.
-type Sensor = config.Sensor
+// Sensor is what a configuration says of one sensor, and SensorChip of one of its
+// chips.
+type (
+	Sensor     = config.Sensor
+	SensorChip = config.Chip
+)
 
 // Watch samples the sensors that o.Config names as a running agent does, on
 // schedule and with the reason of each measure that is missing, until ctx ends. It

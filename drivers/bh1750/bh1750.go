@@ -120,13 +120,19 @@ func (d *Dev) String() string { return fmt.Sprintf("BH1750 at %#x", d.dev.Addr) 
 
 // Sense measures once and stores the illuminance in m, whose resolution is one
 // count, as the package comment has it. It leaves m as it is if it fails. It
-// takes the longest time of the measurement, or until ctx ends.
+// takes the longest time of the measurement, in the dark that of one with low
+// resolution besides, or until ctx ends.
 //
-// The error wraps that of the bus or of ctx, or is a drivers.ErrSaturated.
+// The error wraps that of the bus or of ctx, or is a drivers.ErrSaturated or a
+// drivers.ErrNotReady.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	count, err := d.measure(ctx)
-	if err == nil && count == saturated {
+	count, err := d.measure(ctx, d.opts.Mode)
+	switch {
+	case err != nil:
+	case count == saturated:
 		err = drivers.ErrSaturated
+	case count == 0:
+		err = d.confirmDark(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%v: %w", d, err)
@@ -135,11 +141,22 @@ func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
 	return nil
 }
 
-func (d *Dev) measure(ctx context.Context) (uint16, error) {
+// confirmDark measures once more, quickly. A count of 0 is what darkness reads,
+// and also a measurement that did not take place: because the chip lost its
+// supply, or another program began one of its own.
+func (d *Dev) confirmDark(ctx context.Context) error {
+	count, err := d.measure(ctx, LowResolution)
+	if err == nil && count != 0 {
+		err = fmt.Errorf("no result, and then light: %w", drivers.ErrNotReady)
+	}
+	return err
+}
+
+func (d *Dev) measure(ctx context.Context, mode Mode) (uint16, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	command, longest := d.measurement()
+	command, longest := d.measurement(mode)
 	mt := d.opts.MeasurementTime
 	for _, c := range []struct {
 		what string
@@ -164,10 +181,10 @@ func (d *Dev) measure(ctx context.Context) (uint16, error) {
 	return binary.BigEndian.Uint16(b[:]), nil
 }
 
-// measurement returns the command of one measurement and the greatest time that
+// measurement returns the command of one measurement in a mode and the greatest time that
 // it takes, which is proportional to MTreg (page 11).
-func (d *Dev) measurement() (command byte, longest time.Duration) {
-	switch d.opts.Mode {
+func (d *Dev) measurement(mode Mode) (command byte, longest time.Duration) {
+	switch mode {
 	case HighResolution2:
 		command, longest = oneTimeHigh2, highTime
 	case LowResolution:

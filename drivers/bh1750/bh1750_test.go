@@ -78,7 +78,7 @@ func TestSense(t *testing.T) {
 			reading(0x47, 0x7E, 0x21, 0, 1), 113189 * light.MicroLux, 662608696 * time.Nanosecond},
 		{"least sensitive", Options{MeasurementTime: 31},
 			reading(0x40, 0x7F, 0x20, 0xFF, 0xFE), 121555 * light.Lux, 80869566 * time.Nanosecond},
-		{"dark", Options{}, reading(0x42, 0x65, 0x20, 0, 0), 0, 180 * time.Millisecond},
+		{"dark", Options{}, slices.Concat(reading(0x42, 0x65, 0x20, 0, 0), reading(0x42, 0x65, 0x23, 0, 0)), 0, 204 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var slept time.Duration
@@ -131,6 +131,21 @@ func TestSaturated(t *testing.T) {
 	got, err := sense(t.Context(), t, d)
 	if !errors.Is(err, drivers.ErrSaturated) || !errors.Is(err, drivers.ErrOutOfRange) || got != 0 {
 		t.Errorf("got %v, %v: want %v", got, err, drivers.ErrSaturated)
+	}
+}
+
+// A 0 that light contradicts is no reading: the chip lost its supply between the
+// command and the result, or another program's measurement took the place of ours.
+func TestDarkIsConfirmed(t *testing.T) {
+	d, err := New(play(t, reading(0x42, 0x65, 0x20, 0, 0), reading(0x42, 0x65, 0x23, 0x01, 0x90), example), Options{Sleep: noSleep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := sense(t.Context(), t, d); !errors.Is(err, drivers.ErrNotReady) || got != 0 {
+		t.Errorf("got %v, %v: want %v", got, err, drivers.ErrNotReady)
+	}
+	if got, err := sense(t.Context(), t, d); err != nil || got != exampleLux {
+		t.Errorf("the next reading is %v, %v: want %v", got, err, exampleLux)
 	}
 }
 

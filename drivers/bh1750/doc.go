@@ -27,7 +27,9 @@
 //
 //   - The chip has neither an identity nor a status. Whatever else answers at
 //     its address is taken for it, and if it loses power between the command
-//     and the read, it reads 0, which is also what darkness reads.
+//     and the read, or another program begins a measurement, it reads 0, which
+//     is also what darkness reads. So a 0 counts only if a second measurement,
+//     with low resolution, sees no light either.
 //   - It takes one command a transaction (page 10).
 //   - A count of the second high resolution mode is worth half of one of the
 //     first (page 11), which drivers commonly miss.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,11 +114,11 @@ func TestSense(t *testing.T) {
 func TestRangeIsKept(t *testing.T) {
 	d, _ := newDev(t, bustest.Play(t, identify,
 		integration(eighth25, 50), integration(eighth100, 200),
-		integration(eighth100, 200),
-		integration(eighth100, 20000), integration(eighth25, 5000),
-		integration(eighth25, 5000),
+		integration(eighth100, 10000),
+		integration(eighth100, 10001), integration(eighth25, 2500),
+		integration(eighth25, 2500),
 	), Options{})
-	for i, want := range []uint16{200, 200, 5000, 5000} {
+	for i, want := range []uint16{200, 10000, 2500, 2500} {
 		var m drivers.Measurement
 		if err := d.Sense(t.Context(), &m); err != nil || uint16(m.Words.Illuminance) != want {
 			t.Errorf("reading %d: count %d, %v: want %d", i, uint16(m.Words.Illuminance), err, want)
@@ -133,6 +134,16 @@ func TestSaturated(t *testing.T) {
 		if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrSaturated) || m != (drivers.Measurement{}) {
 			t.Errorf("%+v: got %+v, %v: want %v", o, m, err, drivers.ErrSaturated)
 		}
+	}
+}
+
+// More light than the chip is specified for is an error, too.
+func TestOutOfRange(t *testing.T) {
+	d, _ := newDev(t, bustest.Play(t, identify, integration(eighth25, 12000)), Options{})
+	var m drivers.Measurement
+	err := d.Sense(t.Context(), &m)
+	if errors.Is(err, drivers.ErrSaturated) || !errors.Is(err, drivers.ErrOutOfRange) || m != (drivers.Measurement{}) {
+		t.Errorf("got %+v, %v: want %v", m, err, drivers.ErrOutOfRange)
 	}
 }
 
@@ -394,6 +405,14 @@ func TestNew(t *testing.T) {
 	} {
 		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
 			t.Errorf("%s: error %v", tt.name, err)
+		}
+	}
+	if _, err := New(bus, Options{Gain: Gain1}); err == nil || !strings.HasSuffix(err.Error(), "want both or neither") {
+		t.Errorf("gain alone: error %v", err)
+	}
+	for _, after := range []int{25, 50, 100, 200, 400, 800} {
+		if _, err := New(bus, Options{Gain: Gain1, IntegrationTime: time.Duration(after) * time.Millisecond}); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -53,10 +53,21 @@ var errNoSource = errors.New("Source is nil")
 // kinds are the chips by their names in configurations.
 func kinds() map[string]func(ChipOptions) (Chip, error) {
 	return map[string]func(ChipOptions) (Chip, error){
-		"bh1750": func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
-		"bme280": func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
-		"bmp280": func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
-		"sht4x":  func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
+		"aht20":    func(o ChipOptions) (Chip, error) { return NewAHT20(o) },
+		"bh1750":   func(o ChipOptions) (Chip, error) { return NewBH1750(o) },
+		"bme280":   func(o ChipOptions) (Chip, error) { return NewBME280(o.bme280()) },
+		"bme680":   func(o ChipOptions) (Chip, error) { return NewBME680(o) },
+		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
+		"bmp388":   func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
+		"bmp390":   func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
+		"htu21d":   func(o ChipOptions) (Chip, error) { return NewHTU21D(o) },
+		"lps22hb":  func(o ChipOptions) (Chip, error) { return NewLPS22HB(o) },
+		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
+		"sht3x":    func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
+		"sht4x":    func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
+		"si7021":   func(o ChipOptions) (Chip, error) { return NewSi7021(o) },
+		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
+		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },
 	}
 }
 

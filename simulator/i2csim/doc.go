@@ -20,8 +20,23 @@
 // Sources:
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - Bosch Sensortec, BME680 data sheet, BST-BME680-DS001, rev. 1.0 (2017)
+//   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
+//     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
+//   - Texas Instruments, OPT3001-Q1 data sheet, SBOS853B (2024)
+//   - Aosong, AHT20 data sheet, v1.1 (2020)
+//   - STMicroelectronics, LPS22HB data sheet, DocID027083, rev. 6 (2017)
+//   - ams, TSL2591 data sheet, ams163.5 (2013) and v2-04 (2018)
+//   - Vishay, VEML7700 data sheet, 84286, rev. 1.7 (2023), and application
+//     note 84323, rev. 06-Mar-2025
 //   - Texas Instruments, TCA9548A data sheet, SCPS207F (2016)
+//   - Sensirion, datasheet SHT3x-DIS, version 6 (2019), and its application
+//     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
+//     "SHT3x Electronic Identification Code", version 3 (2023)
 //   - Sensirion, datasheet SHT4x, version 3 (2022) and later
+//   - TE Connectivity, HTU21D(F) RH/T sensor IC, and its application note
+//     "HTU2X Serial Number Reading"
+//   - Silicon Labs, Si7021-A20 data sheet, rev. 1.1
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim

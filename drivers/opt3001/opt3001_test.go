@@ -1,0 +1,327 @@
+package opt3001
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/i2c/i2ctest"
+	"periph.io/x/conn/v3/physic"
+	"pgregory.net/rapid"
+
+	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
+	"github.com/telltale-iot/telltale/drivers/light"
+)
+
+var identify = []i2ctest.IO{
+	{Addr: 0x44, W: []byte{0x7E}, R: []byte{0x54, 0x49}},
+	{Addr: 0x44, W: []byte{0x7F}, R: []byte{0x30, 0x01}},
+}
+
+func configuration(word uint16) i2ctest.IO {
+	return i2ctest.IO{Addr: 0x44, W: []byte{0x01}, R: []byte{byte(word >> 8), byte(word)}}
+}
+
+// conversion is the transactions of one conversion of 800 ms.
+func conversion(result uint16) []i2ctest.IO {
+	return []i2ctest.IO{
+		{Addr: 0x44, W: []byte{0x01, 0xCA, 0x11}},
+		configuration(0xC891),
+		{Addr: 0x44, W: []byte{0x00}, R: []byte{byte(result >> 8), byte(result)}},
+		configuration(0xC811),
+	}
+}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	t.Helper()
+	s := new(bustest.Slept)
+	o.Sleep = s.Sleep
+	d, err := New(bus, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, s
+}
+
+func measurement(lux light.Illuminance, result uint16) drivers.Measurement {
+	return drivers.Measurement{Illuminance: lux, Words: drivers.Words{Illuminance: uint32(result)}}
+}
+
+func TestSense(t *testing.T) {
+	short := conversion(0x1234)
+	short[0].W = []byte{0x01, 0xC2, 0x11}
+	short[1], short[3] = configuration(0xC091), configuration(0xC011)
+	late := slices.Insert(conversion(0x0001), 1, slices.Repeat([]i2ctest.IO{configuration(0xCA11)}, polls-1)...)
+	for _, tt := range []struct {
+		name    string
+		options Options
+		ops     []i2ctest.IO
+		want    drivers.Measurement
+		time    time.Duration
+	}{
+		// The examples of the OPT3004's datasheet (table 8-9), which has the same register.
+		{"datasheet's 0.01 lx", Options{}, conversion(0b0000_0000_0000_0001), measurement(10*light.MilliLux, 0x0001), 883 * time.Millisecond},
+		{"datasheet's 40.95 lx", Options{}, conversion(0b0000_1111_1111_1111), measurement(40950*light.MilliLux, 0x0FFF), 883 * time.Millisecond},
+		{"datasheet's 88.80 lx", Options{}, conversion(0b0011_0100_0101_0110), measurement(88800*light.MilliLux, 0x3456), 883 * time.Millisecond},
+		{"short", Options{ConversionTime: ShortConversion}, short, measurement(11280*light.MilliLux, 0x1234), 113 * time.Millisecond},
+		{"dark", Options{}, conversion(0), measurement(0, 0), 883 * time.Millisecond},
+		{"the most", Options{}, conversion(0xBFFE), measurement(83845120*light.MilliLux, 0xBFFE), 883 * time.Millisecond},
+		{"late", Options{}, late, measurement(10*light.MilliLux, 1), (883 + 11*80) * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, slept := newDev(t, bustest.Play(t, identify, tt.ops), tt.options)
+			var m drivers.Measurement
+			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
+				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
+			}
+			if time.Duration(*slept) != tt.time {
+				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
+			}
+		})
+	}
+}
+
+// A count of each range is worth what table 8 says, and a full count what it calls
+// the full scale.
+func TestRanges(t *testing.T) {
+	for exponent, want := range []struct{ fullScale, count light.Illuminance }{ // in hundredths of a lux
+		{4095, 1}, {8190, 2}, {16380, 4}, {32760, 8}, {65520, 16}, {131040, 32},
+		{262080, 64}, {524160, 128}, {1048320, 256}, {2096640, 512}, {4193280, 1024},
+	} {
+		const hundredth = 10 * light.MilliLux
+		if got, err := illuminance(uint16(exponent)<<12 | 1); err != nil || got != want.count*hundredth {
+			t.Errorf("range %d: a count is %v, %v: want %v", exponent, got, err, want.count*hundredth)
+		}
+		if got, err := illuminance(uint16(exponent)<<12 | 0xFFF); err != nil || got != want.fullScale*hundredth {
+			t.Errorf("range %d: the full scale is %v, %v: want %v", exponent, got, err, want.fullScale*hundredth)
+		}
+	}
+	for result, want := range map[uint16]error{
+		0xBFFF: drivers.ErrSaturated, 0xC000: drivers.ErrOutOfRange, 0xFFFF: drivers.ErrOutOfRange,
+	} {
+		if _, err := illuminance(result); !errors.Is(err, want) {
+			t.Errorf("%#04x: error %v: want %v", result, err, want)
+		}
+	}
+}
+
+// What can go wrong with a conversion, and the reading after it.
+func TestFaults(t *testing.T) {
+	start := conversion(0)[:1]
+	for _, tt := range []struct {
+		name string
+		ops  [][]i2ctest.IO
+		want error
+	}{
+		{"overflow", [][]i2ctest.IO{start, {configuration(0xC991)}}, drivers.ErrSaturated},
+		{"never ready", [][]i2ctest.IO{start, slices.Repeat([]i2ctest.IO{configuration(0xCA11)}, polls)}, drivers.ErrNotReady},
+		{"no such range", [][]i2ctest.IO{conversion(0xD000)}, drivers.ErrOutOfRange},
+		{"reset twice", [][]i2ctest.IO{start, {configuration(0xC810)}, identify, start, {configuration(0xC810)}}, drivers.ErrReset},
+		{"reset before the result twice", [][]i2ctest.IO{
+			conversion(0)[:3], {configuration(0xC810)}, identify, conversion(0)[:3], {configuration(0xC810)},
+		}, drivers.ErrReset},
+		{"reads as ones", [][]i2ctest.IO{start, {configuration(0xFFFF)}, identify, start, {configuration(0xFFFF)}}, drivers.ErrReset},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			again := identify
+			if tt.name == "no such range" { // that it is an OPT3001 is not in question
+				again = nil
+			}
+			d, _ := newDev(t, bustest.Play(t, identify, slices.Concat(tt.ops...), again, conversion(0x0064)), Options{})
+			var m drivers.Measurement
+			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
+				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
+			}
+			if err := d.Sense(t.Context(), &m); err != nil || m != measurement(light.Lux, 0x64) {
+				t.Errorf("the next reading is %+v, %v", m, err)
+			}
+		})
+	}
+}
+
+func TestFailingTransaction(t *testing.T) {
+	steady := conversion(0x0064)
+	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
+		d, _ := newDev(t, bus, Options{})
+		return d
+	}, slices.Concat(identify, steady), steady, measurement(light.Lux, 0x64))
+}
+
+// chip has the registers of one chip, which has its result as soon as a conversion
+// is started.
+type chip struct {
+	conf, result, next uint16
+	count              int
+	lost               []int // transactions before which it browns out
+}
+
+func (c *chip) String() string                  { return "chip" }
+func (c *chip) SetSpeed(physic.Frequency) error { return nil }
+
+func (c *chip) Tx(_ uint16, w, r []byte) error {
+	if slices.Contains(c.lost, c.count) {
+		c.conf, c.result = 0xC810, 0
+	}
+	c.count++
+	switch {
+	case len(w) == 3:
+		c.conf = binary.BigEndian.Uint16(w[1:])
+		if c.conf&modeSingleShot != 0 {
+			c.conf = c.conf&^modeSingleShot | conversionReady
+			c.result = c.next
+		}
+	case w[0] == regConfiguration:
+		binary.BigEndian.PutUint16(r, c.conf)
+		c.conf &^= conversionReady
+	case w[0] == regManufacturer:
+		copy(r, "TI")
+	case w[0] == regDevice:
+		copy(r, "\x30\x01")
+	default:
+		binary.BigEndian.PutUint16(r, c.result)
+	}
+	return nil
+}
+
+// Brown-outs before any transactions give the right value or an error; one alone
+// does not even cost the reading.
+func TestBrownOut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := &chip{
+			conf: 0xC810,
+			next: rapid.Uint16Range(1, 0xBFFE).Draw(t, "result"),
+			lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 30), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
+		}
+		conversionTime := rapid.SampledFrom([]time.Duration{ShortConversion, LongConversion}).Draw(t, "conversion time")
+		d, err := New(c, Options{ConversionTime: conversionTime, Sleep: new(bustest.Slept).Sleep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			first, resets := c.count, d.Resets()
+			var m drivers.Measurement
+			err := d.Sense(context.Background(), &m)
+			lost := 0
+			for _, n := range c.lost {
+				if n >= first && n < c.count {
+					lost++
+				}
+			}
+			switch {
+			case err == nil && m.Words.Illuminance != uint32(c.next):
+				t.Fatalf("got %+v: want %#04x", m, c.next)
+			case err != nil && (lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{})):
+				t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
+			case d.Resets()-resets > uint64(lost):
+				t.Fatalf("counted %d resets of %d", d.Resets()-resets, lost)
+			}
+		}
+	})
+}
+
+func TestResets(t *testing.T) {
+	c := &chip{conf: 0xC810, next: 0x64, lost: []int{3, 5}}
+	d, _ := newDev(t, c, Options{})
+	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil || d.Resets() != 1 {
+		t.Errorf("%d resets, %v: want 1", d.Resets(), err)
+	}
+}
+
+// A context that ends in a wait ends the reading at once.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, busy := conversion(0)[:1], []i2ctest.IO{configuration(0xCA11)}
+		d, err := New(bustest.Play(t, identify, start, identify, start, busy, identify, conversion(0x64)), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []time.Duration{100 * time.Millisecond, 900 * time.Millisecond} {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			began := time.Now()
+			for range 2 { // the second time before any transaction
+				if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
+				}
+			}
+			if took := time.Since(began); took != after {
+				t.Errorf("took %v: want %v", took, after)
+			}
+		}
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
+			t.Errorf("the next reading: %v", err)
+		}
+	})
+}
+
+func TestIdentify(t *testing.T) {
+	for _, tt := range []struct {
+		ids  [][]byte
+		want string
+	}{
+		{[][]byte{{0x54, 0x49}, {0x30, 0x01}}, ""},
+		{[][]byte{{0x54, 0x49}, {0x00, 0x40}}, "wrong chip: device id 0x0040"},
+		{[][]byte{{0xFF, 0xFF}}, "wrong chip: manufacturer id 0xffff"},
+		{[][]byte{{0x49, 0x54}}, "wrong chip: manufacturer id 0x4954"},
+	} {
+		var ops []i2ctest.IO
+		for i, id := range tt.ids {
+			ops = append(ops, i2ctest.IO{Addr: 0x45, W: []byte{0x7E + byte(i)}, R: id})
+		}
+		err := Identify(bustest.Play(t, ops), 0x45)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, drivers.ErrWrongChip) || err.Error() != tt.want) {
+			t.Errorf("ids % x: got %v: want %q", tt.ids, err, tt.want)
+		}
+	}
+	errBus := errors.New("no bus")
+	for at := range 2 {
+		if err := Identify(&bustest.Failing{Bus: bustest.Play(t, identify[:at]), At: at, Err: errBus}, 0x44); !errors.Is(err, errBus) {
+			t.Errorf("got %v: want %v", err, errBus)
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	bus := &i2ctest.Playback{}
+	for _, tt := range []struct {
+		name    string
+		bus     i2c.Bus
+		options Options
+		ok      bool
+	}{
+		{"defaults", bus, Options{}, true},
+		{"the last address", bus, Options{Address: 0x47}, true},
+		{"no bus", nil, Options{}, false},
+		{"address too low", bus, Options{Address: 0x43}, false},
+		{"address too high", bus, Options{Address: 0x48}, false},
+		{"conversion time", bus, Options{ConversionTime: time.Second}, false},
+	} {
+		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+	}
+}
+
+// Whatever a bus answers, a reading ends within its bound, with a value in range
+// or an error of a kind.
+func FuzzSense(f *testing.F) {
+	f.Add(bustest.Answers(identify, conversion(0x1158)))
+	f.Add(bustest.Answers(identify, []i2ctest.IO{configuration(0xCA11), configuration(0xC810)}, identify, conversion(0xBFFF)))
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		bus := bustest.Babble(answers)
+		d, slept := newDev(t, &bus, Options{})
+		var m drivers.Measurement
+		if bustest.Check(t, d, &m) && (m.Illuminance < 0 || m.Illuminance >= 83865600*light.MilliLux) {
+			t.Errorf("got %+v", m)
+		}
+		if bound := 4 * 883 * time.Millisecond; time.Duration(*slept) > bound {
+			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
+		}
+	})
+}
