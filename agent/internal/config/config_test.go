@@ -293,7 +293,8 @@ func TestSchemaAgrees(t *testing.T) {
 		"receipts true":     complete + "uplink: {receipts: true}",
 		"every option":      oneChip + ", oversampling: 16, filter: 0, bus: '1'}, {driver: bh1750, address: 92, mode: low, measurement_time: 31}]}]",
 		"calibrations": oneChip + ", stuck_after: 0s, self_heating: 20, calibration: [{measure: pressure, date: 2026-11-26, offset: -1.5}, " +
-			"{measure: humidity, date: 2024-02-29, reference: salts, points: [{raw: 10, actual: '10'}, {raw: 20, actual: 30}]}]}]}]",
+			"{measure: humidity, date: 2024-02-29, reference: salts, points: [{raw: 10, actual: '10'}, {raw: 20, actual: 30}]}, " +
+			"{measure: temperature, date: 2024-02-29, points: [{raw: 30, actual: 10}, {raw: 10, actual: 0}]}]}]}]",
 		"no calibrations": oneChip + ", calibration: []}]}]",
 		"address IPv6":    strings.Replace(complete, "tcp://broker:1883", `"tls://[::1]:8883"`, 1),
 		"aliases":         good + "sensors:\n- {id: pi, chips: &c [{driver: bme280, address: 0x76, bus: &b x}]}\n- {id: pi.b, chips: [{driver: bh1750, address: 0x23, bus: *b}]}\n",
