@@ -330,7 +330,8 @@ func TestSchemaAgrees(t *testing.T) {
 - {id: pi.a, chips: [{driver: bme280, address: 0x76, multiplexer: 0x70, channel: 7}]}
 `,
 		"calibrations": oneChip + ", stuck_after: 0s, self_heating: 20, calibration: [{measure: pressure, date: 2026-11-26, offset: -1.5}, " +
-			"{measure: humidity, date: 2024-02-29, reference: salts, points: [{raw: 10, actual: '10'}, {raw: 20, actual: 30}]}]}]}]",
+			"{measure: humidity, date: 2024-02-29, reference: salts, points: [{raw: 10, actual: '10'}, {raw: 20, actual: 30}]}, " +
+			"{measure: temperature, date: 2024-02-29, points: [{raw: 30, actual: 10}, {raw: 10, actual: 0}]}]}]}]",
 		"no calibrations": oneChip + ", calibration: []}]}]",
 		"address IPv6":    strings.Replace(complete, "tcp://broker:1883", `"tls://[::1]:8883"`, 1),
 		"aliases":         good + "sensors:\n- {id: pi, chips: &c [{driver: bme280, address: 0x76, bus: &b x}]}\n- {id: pi.b, chips: [{driver: bh1750, address: 0x23, bus: *b}]}\n",
