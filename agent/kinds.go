@@ -12,6 +12,7 @@ import (
 	"github.com/telltale-iot/telltale/drivers/bme280"
 	"github.com/telltale-iot/telltale/drivers/bme680"
 	"github.com/telltale-iot/telltale/drivers/bmp3"
+	"github.com/telltale-iot/telltale/drivers/htu21d"
 	"github.com/telltale-iot/telltale/drivers/lps22hb"
 	"github.com/telltale-iot/telltale/drivers/opt3001"
 	"github.com/telltale-iot/telltale/drivers/sht3x"
@@ -31,8 +32,8 @@ type kind struct {
 
 type recognise = func(bus i2c.Bus, address uint16) (m detect.Match, evidence string)
 
-// kinds returns all of them, in the order of their names. The measures, addresses
-// and settings of each are in package config.
+// kinds returns all of them but the kernel's, in the order of their names. The
+// measures, addresses and settings of each are in package config.
 func kinds() []kind {
 	return []kind{
 		{config.AHT20, newAHT20, isAHT20, false},
@@ -42,10 +43,12 @@ func kinds() []kind {
 		{config.BMP280, newBME280, isModel(bme280.Identify, bme280.BMP280), false},
 		{config.BMP388, newBMP3, isModel(bmp3.Identify, bmp3.BMP388), false},
 		{config.BMP390, newBMP3, isModel(bmp3.Identify, bmp3.BMP390), false},
+		{config.HTU21D, newHTU21D, isModel(htu21d.Identify, htu21d.HTU21D), true},
 		{config.LPS22HB, newLPS22HB, is(lps22hb.Identify), false},
 		{config.OPT3001, newOPT3001, is(opt3001.Identify), false},
 		{config.SHT3X, newSHT3x, isSHT3x, true},
 		{config.SHT4X, newSHT4x, isSHT4x, true},
+		{config.Si7021, newHTU21D, isModel(htu21d.Identify, htu21d.Si7021), true},
 		{config.TSL2591, newTSL2591, is(tsl2591.Identify), false},
 		{config.VEML7700, newVEML7700, is(veml7700.Identify), false},
 	}
@@ -105,6 +108,10 @@ func newBMP3(bus i2c.Bus, c *config.Chip) (driver, error) {
 		o.Model = bmp3.BMP390
 	}
 	return bmp3.New(bus, o)
+}
+
+func newHTU21D(bus i2c.Bus, c *config.Chip) (driver, error) {
+	return htu21d.New(bus, htu21d.Options{Address: c.Address, Resolution: uint8(value(c.Resolution))})
 }
 
 func newLPS22HB(bus i2c.Bus, c *config.Chip) (driver, error) {
