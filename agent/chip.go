@@ -9,62 +9,14 @@ import (
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/detect"
-	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/bh1750"
 	"github.com/telltale-iot/telltale/drivers/bme280"
-	"github.com/telltale-iot/telltale/internal/telemetry"
 )
-
-// sensor makes what the configuration says is to be sampled together.
-func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
-	s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
-	for i := range c.Chips {
-		chip := &c.Chips[i]
-		name := fmt.Sprintf("%s@%s:%#02x", chip.Driver, chip.Bus, chip.Address)
-		driver, err := newChip(a.bus(chip.Bus), chip)
-		if err != nil {
-			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, name, err)
-		}
-		s.Sources = append(s.Sources, sample.Source{Name: name, Measures: chip.Measures(), Chip: driver})
-	}
-	return s, nil
-}
 
 // A driver reads one chip, as the Dev of each package below drivers does.
 type driver interface {
 	Sense(ctx context.Context, m *drivers.Measurement) error
-}
-
-// chip is a driver as package sample wants it.
-type chip struct {
-	driver   driver
-	measures []telemetry.Measure
-}
-
-// Sense implements sample.Chip.
-func (c *chip) Sense(ctx context.Context, p *telemetry.Payload) error {
-	var m drivers.Measurement
-	if err := c.driver.Sense(ctx, &m); err != nil {
-		return fault(err)
-	}
-	for _, measure := range c.measures {
-		p.Set(measure, micro(measure, &m))
-	}
-	return nil
-}
-
-func micro(measure telemetry.Measure, m *drivers.Measurement) telemetry.Micro {
-	switch measure {
-	case telemetry.Temperature:
-		return sample.Celsius(m.Temperature)
-	case telemetry.Humidity:
-		return sample.Percent(m.Humidity)
-	case telemetry.Pressure:
-		return sample.Hectopascal(m.Pressure)
-	default:
-		return telemetry.Micro(m.Illuminance) // both count millionths of a lux
-	}
 }
 
 // A kind is a kind of chip that the agent can read: how a configured one is made,
@@ -87,17 +39,13 @@ func kinds() []kind {
 
 var errDriver = errors.New("no such driver")
 
-// newChip returns the chip that c describes.
-func newChip(bus i2c.Bus, c *config.Chip) (sample.Chip, error) {
+// newDriver returns the driver of the chip that c describes.
+func newDriver(bus i2c.Bus, c *config.Chip) (driver, error) {
 	for _, k := range kinds() {
 		if k.driver != c.Driver {
 			continue
 		}
-		d, err := k.open(bus, c)
-		if err != nil {
-			return nil, err
-		}
-		return &chip{d, c.Measures()}, nil
+		return k.open(bus, c)
 	}
 	return nil, errDriver
 }
@@ -152,26 +100,4 @@ func isBH1750(bus i2c.Bus, address uint16) (detect.Match, string) {
 		return detect.No, "it repeats one byte, as a BH1750 seldom does"
 	}
 	return detect.Probable, "the chip has no identity, and what answers could be one"
-}
-
-// fault gives a driver's error the reason that goes with its kind. One of the
-// bus has none: sample finds its errno.
-func fault(err error) error {
-	for _, kind := range []struct {
-		err    error
-		reason string
-	}{
-		{drivers.ErrSaturated, sample.Saturated}, // before ErrOutOfRange, which it is too
-		{drivers.ErrOutOfRange, sample.OutOfRange},
-		{drivers.ErrNotReady, sample.NotReady},
-		{drivers.ErrWrongChip, sample.WrongChip},
-		{drivers.ErrBadCalibration, sample.Calibration},
-		{drivers.ErrReset, sample.Reset},
-		{drivers.ErrCRC, sample.CRC},
-	} {
-		if errors.Is(err, kind.err) {
-			return &sample.FaultError{Reason: kind.reason, Err: err}
-		}
-	}
-	return err
 }

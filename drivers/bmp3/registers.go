@@ -66,7 +66,7 @@ func newSettings(o *Options) (s settings, err error) {
 			return s, fmt.Errorf("oversampling of %s is %d: want 1, 2, 4, 8, 16 or 32", q.name, *q.o)
 		}
 	}
-	if o.Filter > 127 || bits.OnesCount8(uint8(o.Filter)+1) != 1 {
+	if bits.OnesCount8(uint8(o.Filter)+1) != 1 {
 		return s, fmt.Errorf("filter is %d: want 0 (off), 1, 3, 7, 15, 31, 63 or 127", o.Filter)
 	}
 	return settings{

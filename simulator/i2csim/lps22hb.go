@@ -204,7 +204,7 @@ func (c *LPS22HB) powerUp() {
 	// community, "LPS22HB - One shot mode problem", 2016): 758.4 hPa.
 	copy(c.registers[lps22hbPressure:], []byte{0x66, 0x66, 0x2F})
 	c.reset()
-	c.pointer, c.bootTill, c.held = 0, time.Time{}, [2]bool{}
+	c.pointer, c.bootTill = 0, time.Time{}
 	c.last, c.converted = Conversion{}, false
 }
 
@@ -217,7 +217,7 @@ func (c *LPS22HB) reset() {
 		}
 	}
 	c.registers[lps22hbControl2] = lps22hbIncrement
-	c.converting = false
+	c.converting, c.held = false, [2]bool{}
 }
 
 func (c *LPS22HB) booting(now time.Time) bool { return now.Before(c.bootTill) }
@@ -252,7 +252,8 @@ func (c *LPS22HB) convertBy(end time.Time) {
 }
 
 // advance carries out everything that has happened up to now. Each result
-// replaces the one before: but the first and the last need not be made.
+// replaces the one before: of those that are due, the first and the last are
+// enough for the data and the overrun.
 func (c *LPS22HB) advance(now time.Time) {
 	for c.converting && !now.Before(c.end) {
 		c.convert()
@@ -271,7 +272,7 @@ func (c *LPS22HB) advance(now time.Time) {
 }
 
 // convert ends the conversion from start to end: 4096 LSB/hPa and 100 LSB/°C
-// (tables 18 and 20). Data that are being read are not replaced.
+// (PRESS_OUT and TEMP_OUT). Data that are being read are not replaced.
 func (c *LPS22HB) convert() {
 	e := c.source.At(c.start)
 	if !c.held[0] {

@@ -175,15 +175,18 @@ func TestLPS22HBBlockDataUpdate(t *testing.T) {
 			t.Errorf("control %#x: % x an hour after % x", update, next, first)
 		}
 	}
-	// What holds the data ends with it.
-	r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: ramp{}})
-	r.must(t, []byte{0x10, 0x12}, 0)
-	r.Advance(time.Second)
-	held := r.must(t, []byte{0x28}, 1)
-	r.must(t, []byte{0x10, 0x10}, 0)
-	r.Advance(7 * time.Second)
-	if now := r.must(t, []byte{0x28}, 1); now[0] == held[0] {
-		t.Errorf("still %x", now)
+	// What it holds it lets go of where it ends.
+	for name, end := range map[string][]byte{"switched off": {0x10, 0x10}, "reset": {0x11, 0x14}} {
+		r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: ramp{}})
+		r.must(t, []byte{0x10, 0x12}, 0)
+		r.Advance(time.Second)
+		held := r.must(t, []byte{0x28}, 1)
+		r.must(t, end, 0)
+		r.must(t, []byte{0x10, 0x10}, 0)
+		r.Advance(7 * time.Second)
+		if now := r.must(t, []byte{0x28}, 1); now[0] == held[0] {
+			t.Errorf("%s: still %x", name, now)
+		}
 	}
 }
 

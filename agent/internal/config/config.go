@@ -73,8 +73,8 @@ type Sensor struct {
 	Chips    []Chip        `yaml:"chips" help:"the chips that supply its measures"`
 }
 
-// Chip is one chip on an I2C bus. Settings that are nil are not given; Climate
-// and Light say what holds then.
+// Chip is one chip on an I2C bus. Settings that are nil are not given; Climate,
+// Light and Stuck say what holds then.
 type Chip struct {
 	Driver  string `yaml:"driver" enum:"bme280,bmp280,bh1750" help:"what the chip is"`
 	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name or a pattern of it"`
@@ -84,6 +84,10 @@ type Chip struct {
 	Filter          *int    `yaml:"filter" want:"0, 2, 4, 8 or 16" help:"bme280, bmp280: coefficient of the chip's low-pass filter (default 0, off)"`
 	Mode            *string `yaml:"mode" enum:"high,high2,low" help:"bh1750: resolution, 1 lx, 0.5 lx or 4 lx (default high)"`
 	MeasurementTime *int    `yaml:"measurement_time" want:"a whole number from 31 to 254" help:"bh1750: content of its MTreg, sensitivity in proportion (default 69)"`
+
+	StuckAfter  *time.Duration   `yaml:"stuck_after" help:"time after which a converter's word that does not change is not believed any more; 0s: never (default 1h; luminosity 0s)"`
+	SelfHeating settings.Decimal `yaml:"self_heating" help:"kelvin by which the chip is warmer than the air that is asked for"`
+	Calibration []Calibration    `yaml:"calibration" help:"calibrations of its measures: measure, date, and offset or points"`
 }
 
 // Metrics is the agent's own metrics endpoint.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/settings/settingstest"
+	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // firmware is the folder of what this package is held against.
@@ -68,6 +69,14 @@ func TestExample(t *testing.T) {
 	chips := want.Sensors[0].Chips
 	oversampling, filter := chips[0].Climate()
 	chips[0].Oversampling, chips[0].Filter = &oversampling, &filter
+	climateStuck, lightStuck := chips[0].Stuck(telemetry.Temperature), chips[1].Stuck(telemetry.Luminosity)
+	chips[0].StuckAfter, chips[1].StuckAfter = &climateStuck, &lightStuck
+	chips[0].Calibration = []Calibration{ // an example, as the file says
+		{Measure: "temperature", Date: "2026-11-26", Reference: "Testo 110", Offset: decimal(t, "-0.35")},
+		{Measure: "humidity", Date: "2026-11-20", Reference: "salt solutions", Points: []CalibrationPoint{
+			{decimal(t, "35.1"), decimal(t, "32.8")}, {decimal(t, "74.2"), decimal(t, "75.3")},
+		}},
+	}
 	mode, measurementTime := chips[1].Light()
 	chips[1].Mode, chips[1].MeasurementTime = &mode, &measurementTime
 	if diff := cmp.Diff(want, got, configs); diff != "" {

@@ -181,6 +181,7 @@ func (c Chip) Validate(report report) {
 	if !c.validAddress() {
 		report("address", "", c.wantAddress())
 	}
+	c.validateQuality(report)
 	switch c.Driver {
 	case BME280, BMP280:
 		oversampling, filter := c.Climate()
