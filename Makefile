@@ -79,9 +79,9 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
-hil: pi ## the release binaries on ARM kernels in QEMU, reading emulated chips; one test by ARGS="-run TestLoop/arm64"
+hil: build pi ## the release binaries on ARM kernels in QEMU: emulated chips, power cuts; one test by ARGS="-run TestLoop/arm64"
 	simulator/hil/install
-	$(GO) test -tags hil -count 1 -timeout 15m -p 1 -v ./simulator/hil/... $(ARGS)
+	$(GO) test -tags hil -count 1 -timeout 15m -p 1 -v ./simulator/disk/... ./simulator/hil/... $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install
