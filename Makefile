@@ -79,13 +79,13 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
-HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/hil/...
+HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
 
-hil: pi ## the release binaries on ARM kernels in QEMU, reading emulated chips; one test by ARGS="-run TestLoop/arm64"
+hil: build pi ## the release binaries on ARM kernels in QEMU: emulated chips, power cuts; one test by ARGS="-run TestLoop/arm64"
 	simulator/hil/install
 	$(HIL) -skip TestBoards $(ARGS)
 
-hil-all: pi ## that, and on emulated Raspberry Pis, which are slow
+hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi
 	$(HIL) $(ARGS)
 
