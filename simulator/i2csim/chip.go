@@ -60,10 +60,12 @@ func kinds() map[string]func(ChipOptions) (Chip, error) {
 		"bmp280":   func(o ChipOptions) (Chip, error) { return NewBMP280(o.bme280()) },
 		"bmp388":   func(o ChipOptions) (Chip, error) { return NewBMP388(o) },
 		"bmp390":   func(o ChipOptions) (Chip, error) { return NewBMP390(o) },
+		"htu21d":   func(o ChipOptions) (Chip, error) { return NewHTU21D(o) },
 		"lps22hb":  func(o ChipOptions) (Chip, error) { return NewLPS22HB(o) },
 		"opt3001":  func(o ChipOptions) (Chip, error) { return NewOPT3001(o) },
 		"sht3x":    func(o ChipOptions) (Chip, error) { return NewSHT3x(o) },
 		"sht4x":    func(o ChipOptions) (Chip, error) { return NewSHT4x(o) },
+		"si7021":   func(o ChipOptions) (Chip, error) { return NewSi7021(o) },
 		"tsl2591":  func(o ChipOptions) (Chip, error) { return NewTSL2591(o) },
 		"veml7700": func(o ChipOptions) (Chip, error) { return NewVEML7700(o) },
 	}

@@ -35,5 +35,8 @@
 //     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
 //     "SHT3x Electronic Identification Code", version 3 (2023)
 //   - Sensirion, datasheet SHT4x, version 3 (2022) and later
+//   - TE Connectivity, HTU21D(F) RH/T sensor IC, and its application note
+//     "HTU2X Serial Number Reading"
+//   - Silicon Labs, Si7021-A20 data sheet, rev. 1.1
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim

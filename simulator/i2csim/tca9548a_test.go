@@ -155,10 +155,13 @@ func TestTCA9548AAttach(t *testing.T) {
 			t.Errorf("%s: error %q, want %q", tt.name, got, tt.err)
 		}
 	}
+	mux.Detach(-1, 0x50)
 	mux.Detach(8, 0x50)
-	mux.Detach(7, 0x50)
-	if err := mux.Attach(7, 0x50, &memory{}); err != nil {
-		t.Errorf("attach where one was detached: %v", err)
+	for _, channel := range []int{0, 7} {
+		mux.Detach(channel, 0x50)
+		if err := mux.Attach(channel, 0x50, &memory{}); err != nil {
+			t.Errorf("attach to channel %d where one was detached: %v", channel, err)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ func TestLine(t *testing.T) {
 		{"the points the other way round", TwoPoints(Point{74_200_000, 75_300_000}, Point{35_100_000, 33_000_000}), 74_200_000, 75_300_000},
 		// 33 + (50 - 35.1) * (75.3 - 33) / (74.2 - 35.1) = 49.119437...
 		{"between", TwoPoints(Point{35_100_000, 33_000_000}, Point{74_200_000, 75_300_000}), 50_000_000, 49_119_437},
+		{"between, the points the other way round", TwoPoints(Point{74_200_000, 75_300_000}, Point{35_100_000, 33_000_000}), 50_000_000, 49_119_437},
 		{"below", TwoPoints(Point{35_100_000, 33_000_000}, Point{74_200_000, 75_300_000}), 0, -4_972_634},
 		{"up, at two thirds", third, 1, 1},                                      // 0.67
 		{"down, at one and a third", third, 2, 1},                               // 1.33
