@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --fo
 test: ## everything that needs only Go, with the race detector
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
 	$(GO) test $(RACE) ./...
+
+scenario: ## FILE=mine.yaml in virtual time: a day takes seconds
+	TELLTALE_TEST_SCENARIO="$(abspath $(FILE))" $(GO) test -count 1 -v -run '^TestFile$$' ./simulator/scenario
 
 CHECKS ?= 3000
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
