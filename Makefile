@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test oracle lint fuzz pi deb integration bench bench-agent bench-windows clean
+.PHONY: help build demo test oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -78,6 +78,16 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
+
+HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
+
+hil: build pi ## the release binaries on ARM kernels in QEMU: emulated chips, power cuts; one test by ARGS="-run TestLoop/arm64"
+	simulator/hil/install
+	$(HIL) -skip TestBoards $(ARGS)
+
+hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
+	simulator/hil/install arm64 armmp rpi
+	$(HIL) $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install

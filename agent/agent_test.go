@@ -320,6 +320,43 @@ func TestEveryReadingArrives(t *testing.T) {
 	}
 }
 
+// TestCalibratedReadingArrives has the values of a calibrated chip arrive beside what
+// it measured, through the buffer, and the status say when it was calibrated.
+func TestCalibratedReadingArrives(t *testing.T) {
+	received := newRecord()
+	in := startIngest(t, "127.0.0.1:0", received)
+	config, err := agent.ParseConfig("agent.yaml", []byte(strings.NewReplacer("ADDR", in.addr, "DIR", t.TempDir(),
+		"{driver: bme280, address: 0x76}", `{driver: bme280, address: 0x76, self_heating: 2, calibration: [
+		  {measure: pressure, date: 2026-11-26, offset: -1.5}, {measure: temperature, date: 2025-02-03, offset: 0}]}`).Replace(document)))
+	must(t, err)
+	bus := newBus(t)
+	a := start(t, agent.Options{Config: config, OpenBus: func(string) (i2c.BusCloser, error) { return bus.Open(), nil }, Metrics: metrics.NewSet(), Version: "v1"})
+	eventually(t, "5 readings", func() bool { return received.len() >= 5 })
+	a.stop()
+	for _, f := range received.all() {
+		if f.ID != "dev" {
+			continue
+		}
+		for m, want := range map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: -2_000_000, telemetry.Pressure: -1_500_000} {
+			v, _ := f.Payload.Get(m)
+			if raw, ok := f.Raw.Get(m); !ok || v-raw != want {
+				t.Errorf("%v is %v, raw %v; want %v between them", m, v, raw, want)
+			}
+		}
+		// At 21.37 °C the chip has 44 %; at 19.37 °C the same vapour is 49.8 %.
+		humidity, _ := f.Payload.Get(telemetry.Humidity)
+		if raw, ok := f.Raw.Get(telemetry.Humidity); !ok || humidity < 49_600_000 || humidity > 50_000_000 || raw < 43_900_000 || raw > 44_100_000 {
+			t.Errorf("humidity is %v, raw %v", humidity, raw)
+		}
+		if raw, ok := f.Raw.Get(telemetry.Luminosity); ok {
+			t.Errorf("luminosity has the raw value %v", raw)
+		}
+	}
+	if first := <-in.status; !strings.Contains(first, `"calibrated":{"bme280@1:0x76":"2025-02-03"}`) {
+		t.Errorf("status %s", first)
+	}
+}
+
 func TestBrokerRestarts(t *testing.T) {
 	sampled, received := newRecord(), newRecord()
 	in := startIngest(t, "127.0.0.1:0", received)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"periph.io/x/conn/v3/i2c"
+
 	"github.com/telltale-iot/telltale/agent/internal/diagnose"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -20,8 +22,9 @@ type Reading struct {
 	Sensor string
 	Chip   string // "bme280@1:0x76"
 	Values telemetry.Payload
-	Fault  string // the reason why a measure is missing, as in a frame's faults; "" if none is
-	Err    error  // of the fault
+	Raw    telemetry.Payload // what the chip measured, where Values has another value
+	Fault  string            // the reason why a measure is missing, as in a frame's faults; "" if none is
+	Err    error             // of the fault
 }
 
 // Readings are those of all chips, in the order of the configuration.
@@ -31,10 +34,8 @@ type Readings []Reading
 // neither the buffer nor the broker. Of o only Config and OpenBus count. The error is
 // that of a configuration no agent could be made of, or of ctx.
 func Read(ctx context.Context, o Options) (Readings, error) {
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
-	a := &Agent{opts: o, buses: make(map[string]*bus)}
+	o.setHost()
+	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])
@@ -63,7 +64,9 @@ func readSource(ctx context.Context, s *sample.Sensor, source *sample.Source) Re
 	ctx, cancel := context.WithTimeout(ctx, min(s.Interval*3/4, sample.MaxWait))
 	defer cancel()
 	r := Reading{Sensor: s.ID, Chip: source.Name}
-	r.Err = source.Chip.Sense(ctx, &r.Values)
+	var got sample.Reading
+	r.Err = source.Chip.Sense(ctx, &got)
+	r.Values, r.Raw = got.Values, got.Raw
 	for _, m := range source.Measures {
 		v, ok := r.Values.Get(m)
 		if r.Err == nil && (!ok || v > telemetry.MaxMicro || v < -telemetry.MaxMicro) {
@@ -94,11 +97,17 @@ var units = [telemetry.Measures]string{
 	telemetry.Luminosity:  "%.1f lx",
 }
 
-// values are the measures that were read, with their units, and "" for others.
+// values are the measures that were read, with their units, and "" for others. What
+// the chip measured is beside a value that is another.
 func (r *Reading) values() (values [telemetry.Measures]string) {
 	for m := range telemetry.Measure(telemetry.Measures) {
-		if v, ok := r.Values.Get(m); ok {
-			values[m] = fmt.Sprintf(units[m], v.Float())
+		v, ok := r.Values.Get(m)
+		if !ok {
+			continue
+		}
+		values[m] = fmt.Sprintf(units[m], v.Float())
+		if raw, ok := r.Raw.Get(m); ok {
+			values[m] += " (raw " + fmt.Sprintf(units[m], raw.Float()) + ")"
 		}
 	}
 	return values
@@ -151,18 +160,14 @@ func (rs Readings) WriteJSON(w io.Writer) error {
 		Sensor  string                 `json:"sensor"`
 		Chip    string                 `json:"chip"`
 		Payload map[string]json.Number `json:"payload"`
+		Raw     map[string]json.Number `json:"raw,omitempty"`
 		Fault   string                 `json:"fault,omitempty"`
 		Error   string                 `json:"error,omitempty"`
 	}
 	all := make([]reading, len(rs))
 	for i := range rs {
 		r := &rs[i]
-		all[i] = reading{Sensor: r.Sensor, Chip: r.Chip, Payload: make(map[string]json.Number), Fault: r.Fault}
-		for m := range telemetry.Measure(telemetry.Measures) {
-			if v, ok := r.Values.Get(m); ok {
-				all[i].Payload[m.String()] = json.Number(v.String())
-			}
-		}
+		all[i] = reading{Sensor: r.Sensor, Chip: r.Chip, Payload: numbers(&r.Values), Raw: numbers(&r.Raw), Fault: r.Fault}
 		if r.Err != nil {
 			all[i].Error = r.Err.Error()
 		}
@@ -171,4 +176,15 @@ func (rs Readings) WriteJSON(w io.Writer) error {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(all)
+}
+
+// numbers returns the values by the names of their measures.
+func numbers(p *telemetry.Payload) map[string]json.Number {
+	values := make(map[string]json.Number)
+	for m := range telemetry.Measure(telemetry.Measures) {
+		if v, ok := p.Get(m); ok {
+			values[m.String()] = json.Number(v.String())
+		}
+	}
+	return values
 }

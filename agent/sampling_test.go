@@ -18,9 +18,9 @@ import (
 )
 
 // senseFunc is a sample.Chip.
-type senseFunc func(context.Context, *telemetry.Payload) error
+type senseFunc func(context.Context, *sample.Reading) error
 
-func (f senseFunc) Sense(ctx context.Context, p *telemetry.Payload) error { return f(ctx, p) }
+func (f senseFunc) Sense(ctx context.Context, r *sample.Reading) error { return f(ctx, r) }
 
 // times notes when each sensor's readings were taken.
 type times struct {
@@ -57,8 +57,8 @@ func (ts *times) sensor(t *testing.T, id string, interval time.Duration, sense s
 	return &sensor{config: config.Sensor{ID: id, Interval: interval}, sampler: sampler}
 }
 
-func warm(_ context.Context, p *telemetry.Payload) error {
-	p.Set(telemetry.Temperature, 1)
+func warm(_ context.Context, r *sample.Reading) error {
+	r.Values.Set(telemetry.Temperature, 1)
 	return nil
 }
 
@@ -66,7 +66,7 @@ func TestSensorsThatStayKeepTheirSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := newTimes()
 		release := make(chan struct{})
-		hung := func(context.Context, *telemetry.Payload) error { <-release; return nil }
+		hung := func(context.Context, *sample.Reading) error { <-release; return nil }
 		stays := ts.sensor(t, "stays", time.Second, warm)
 		slow := ts.sensor(t, "changes", 2*time.Second, warm)
 		stuck := ts.sensor(t, "hangs", 2*time.Second, hung)
@@ -128,7 +128,7 @@ func TestStalled(t *testing.T) {
 
 		a.progress.committing()
 		a.sampling.change(ctx, []*sensor{
-			ts.sensor(t, "chip hangs", time.Second, func(context.Context, *telemetry.Payload) error { <-release; return nil }),
+			ts.sensor(t, "chip hangs", time.Second, func(context.Context, *sample.Reading) error { <-release; return nil }),
 			ts.sensor(t, "rare", 24*time.Hour, warm),
 		})
 		<-time.After(25 * time.Second)

@@ -66,13 +66,28 @@ func (a *Agent) status() mqtt.Status {
 		depth.Age = int64(now.Time.Sub(time.UnixMilli(b.Oldest)).Seconds())
 	}
 	return mqtt.Status{
-		Version: a.opts.Version,
-		Uptime:  int64(time.Since(a.started).Seconds()),
-		Clock:   string(a.clock.State()),
-		Buffer:  depth,
-		Faults:  a.sampling.stats().Faults,
-		Losses:  losses(&b),
+		Version:    a.opts.Version,
+		Uptime:     int64(time.Since(a.started).Seconds()),
+		Clock:      string(a.clock.State()),
+		Buffer:     depth,
+		Faults:     a.sampling.stats().Faults,
+		Calibrated: a.calibrated(),
+		Losses:     losses(&b),
 	}
+}
+
+// calibrated returns the day of the oldest calibration of each chip that has one.
+func (a *Agent) calibrated() map[string]string {
+	days := make(map[string]string)
+	sensors := a.current.Load().config.Sensors
+	for i := range sensors {
+		for j := range sensors[i].Chips {
+			if chip := &sensors[i].Chips[j]; len(chip.Calibration) > 0 {
+				days[chip.Name()] = chip.Calibrated()
+			}
+		}
+	}
+	return days
 }
 
 // writeMetrics writes what is known when it is asked for.

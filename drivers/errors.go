@@ -27,6 +27,8 @@ var (
 	// ErrSaturated means that the converter is at its limit: the quantity may
 	// be anything from there up. It is an [ErrOutOfRange].
 	ErrSaturated = fmt.Errorf("saturated: %w", ErrOutOfRange)
+	// ErrLowSupply means that the chip warns of its supply voltage.
+	ErrLowSupply = errors.New("supply voltage too low")
 	// ErrCRC means that a checksum that the chip sent is not that of its data.
 	ErrCRC = errors.New("wrong checksum")
 )

@@ -50,6 +50,9 @@ type Options struct {
 	// configuration, beside or in the place of the fleet's own.
 	Buffer, Uplink map[string]any
 
+	// Climate are settings of the devices' BME280 likewise.
+	Climate map[string]any
+
 	// Observe, unless nil, is called with each reading as it was sampled, from
 	// the agents' goroutines, once it is in the buffer.
 	Observe func(*telemetry.Frame)
@@ -161,6 +164,8 @@ func configuration(o *Options, sensor Sensor, dir string) ([]byte, error) {
 	}
 	buffer := document{"dir": filepath.Join(dir, "buffer"), "max_size": "64MiB", "segment_size": "256KiB", "commit_interval": "1s"}
 	maps.Copy(buffer, o.Buffer)
+	climate := document{"driver": "bme280", "bus": "1", "address": bme280Address}
+	maps.Copy(climate, o.Climate)
 	return yaml.Marshal(document{
 		"device": sensor.ID,
 		"mqtt":   mqtt,
@@ -170,7 +175,7 @@ func configuration(o *Options, sensor Sensor, dir string) ([]byte, error) {
 		"sensors": []document{{
 			"id": sensor.ID, "name": sensor.Name, "place_id": sensor.PlaceID, "interval": o.Interval.String(),
 			"chips": []document{
-				{"driver": "bme280", "bus": "1", "address": bme280Address},
+				climate,
 				{"driver": "bh1750", "bus": "1", "address": bh1750Address},
 			},
 		}},

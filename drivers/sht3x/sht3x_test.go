@@ -274,10 +274,18 @@ func TestHeater(t *testing.T) {
 	if n, want := chip.count-before, 2*len(measure)+len(configure); n != want {
 		t.Errorf("%d transactions: want %d", n, want)
 	}
-	chip.before = func(int) { chip.state |= 1 << 13 } // as soon as it is off
+	chip.before = func(int) { // during each measurement
+		if len(chip.pending) == 6 {
+			chip.state |= 1 << 13
+		}
+	}
 	m = drivers.Measurement{}
+	before = chip.count
 	if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{}) {
 		t.Errorf("got %v, %v: want %v", m, err, drivers.ErrReset)
+	}
+	if n, want := chip.count-before, 2*len(measure)+len(configure); n != want {
+		t.Errorf("gave up after %d transactions: want %d", n, want)
 	}
 }
 

@@ -152,10 +152,27 @@ func (vm *VM) LoadModule(ctx context.Context, name string) error {
 	return do(ctx, vm, "LoadModule", name)
 }
 
-// SetClock sets the guest's wall clock to the host's. If synchronised, its
-// kernel believes that, as if a time daemon had said so.
-func (vm *VM) SetClock(ctx context.Context, synchronised bool) error {
-	return do(ctx, vm, "SetClock", control.SetClock{Time: time.Now(), Synchronised: synchronised})
+// clockError is how far SetClock may be off.
+const clockError = 10 * time.Millisecond
+
+// SetClock sets the guest's wall clock to the host's. Its kernel does not believe
+// it until TrustClock.
+func (vm *VM) SetClock(ctx context.Context) error {
+	for {
+		began := time.Now()
+		if err := do(ctx, vm, "SetClock", began); err != nil {
+			return err
+		}
+		if time.Since(began) <= clockError {
+			return nil
+		}
+	}
+}
+
+// TrustClock has the guest's kernel believe its wall clock, as if a time daemon
+// had synchronised it.
+func (vm *VM) TrustClock(ctx context.Context) error {
+	return do(ctx, vm, "TrustClock", control.None{})
 }
 
 // Clock returns the guest's wall clock and the time since its start.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,27 +29,38 @@ const (
 	config  = "/etc/telltale/agent.yaml"
 	data    = "/data"
 
-	interval = 500 * time.Millisecond
-
-	// A conversion begins after the reading's timestamp, by as much as the
-	// transactions before it take; the clocks of host and guest differ a little.
+	// early is by how much the clocks of host and guest may differ.
 	early = 50 * time.Millisecond
-	late  = 400 * time.Millisecond
+
+	// stepLimit is for what takes seconds, on a busy host.
+	stepLimit = time.Minute
 
 	// recovery is how soon after an adapter is back each chip is read.
 	recovery = 5 * time.Second
 )
 
+// rig is a machine to be tested, and what may be expected of it.
+type rig struct {
+	machine  hil.Machine
+	agent    string        // the release binary's architecture
+	interval time.Duration // of the readings
+	drift    time.Duration // of the guest's clock, beside what it should be
+	board    bool          // an emulated Raspberry Pi, which has no disk and is slow
+}
+
 // TestLoop has the agent's release binary read emulated chips on a real kernel,
 // through everything that can happen to them, and holds what the database has
 // in the end against what the chips were told to measure.
 func TestLoop(t *testing.T) {
-	for _, m := range []hil.Machine{hil.ARM64, hil.ARMv7} {
-		t.Run(string(m), func(t *testing.T) {
-			t.Parallel()
-			l := newLoop(t, m)
+	for _, r := range []rig{
+		{machine: hil.ARM64, agent: "arm64", interval: time.Second},
+		{machine: hil.ARMv7, agent: "armv7", interval: time.Second},
+	} {
+		t.Run(string(r.machine), func(t *testing.T) {
+			l := newLoop(t, r)
 			l.detect()
 			l.check()
+			l.progress("detect and check see the chips")
 			agent := l.startAgent()
 			l.clockIsSetLater()
 			l.fault("a chip does not answer", "nack", only("bh1750"), i2csim.NACK, "nack")
@@ -63,16 +73,41 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+// TestBoards is less of that on emulated Raspberry Pis, of which one is ARMv6.
+func TestBoards(t *testing.T) {
+	for _, r := range []rig{
+		{machine: hil.RaspberryPi3, agent: "arm64", interval: 3 * time.Second, drift: time.Second, board: true},
+		{machine: hil.RaspberryPi0, agent: "armv6", interval: 3 * time.Second, drift: time.Minute, board: true},
+	} {
+		t.Run(string(r.machine), func(t *testing.T) {
+			l := newLoop(t, r)
+			agent := l.startAgent()
+			l.clockIsSetLater()
+			l.fault("a chip does not answer", "nack", only("bh1750"), i2csim.NACK, "nack")
+			l.stopAgent(agent)
+			l.judge()
+		})
+	}
+}
+
 // loop is a machine with an agent, and the pipeline behind it.
 type loop struct {
 	*testing.T
+	rig
 	ctx      context.Context
 	vm       *hil.VM
 	bus      *i2csim.Bus
 	weather  map[string]*weather // by driver
 	pipeline *pipeline.Pipeline
 	episodes []episode
+	began    time.Time
 	log      hiltest.Log // of the agent
+}
+
+// progress says what was done, and how long after the machine's start.
+func (l *loop) progress(format string, args ...any) {
+	l.Helper()
+	l.Logf("%5.1fs  %s", time.Since(l.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // episode is a time in which readings of some chips may lack, with which
@@ -87,10 +122,10 @@ func only(driver string) func(string) bool {
 	return func(d string) bool { return driver == "" || d == driver }
 }
 
-func newLoop(t *testing.T, m hil.Machine) *loop {
+func newLoop(t *testing.T, r rig) *loop {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	l := &loop{T: t, ctx: ctx, weather: make(map[string]*weather), pipeline: startPipeline(t), bus: i2csim.NewBus(i2csim.BusOptions{})}
+	l := &loop{T: t, rig: r, ctx: ctx, began: time.Now(), weather: make(map[string]*weather), pipeline: startPipeline(t), bus: i2csim.NewBus(i2csim.BusOptions{})}
 	for i, c := range chips() {
 		w := &weather{phase: time.Duration(i) * 7 * time.Second}
 		l.weather[c.driver] = w
@@ -102,19 +137,17 @@ func newLoop(t *testing.T, m hil.Machine) *loop {
 			t.Fatal(err)
 		}
 	}
-	disk := hiltest.Ext4(t, 64<<20)
-	binary, err := filepath.Abs("../../bin/telltale-agent-linux-" + string(m))
-	if err != nil {
-		t.Fatal(err)
+	o := hil.Options{Machine: r.machine, Bus: l.bus, Files: map[string]string{program: "../../bin/telltale-agent-linux-" + r.agent}}
+	if !r.board {
+		o.Disks = []string{"format=raw,file=" + hiltest.Ext4(t, 64<<20)}
 	}
-	l.vm = hiltest.Start(t, hil.Options{
-		Machine: m, Bus: l.bus, Files: map[string]string{program: binary},
-		Disks: []string{"file=" + disk + ",format=raw"},
-	})
-	l.no(l.vm.Mount(ctx, "/dev/vda", data, "ext4", ""))
+	l.vm = hiltest.Start(t, o)
+	if !r.board {
+		l.no(l.vm.Mount(ctx, "/dev/vda", data, "ext4", ""))
+	}
 	device, name, err := l.vm.Adapter(ctx)
 	l.no(err)
-	l.Logf("the adapter is %s, %s", device, name)
+	l.progress("the adapter is %s, %s", device, name)
 	l.no(l.vm.WriteFile(ctx, config, []byte(l.config()), 0o644))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -169,7 +202,7 @@ func (l *loop) config() string {
 	fmt.Fprintf(&b, "buffer: {dir: %s/buffer, max_size: 32MiB, commit_interval: 200ms}\nuplink: {batch_age: 200ms}\nsensors:\n", data)
 	for _, c := range chips() {
 		fmt.Fprintf(&b, "  - {id: hil.%s, name: %[1]s, place_id: guest, interval: %s, chips: [{driver: %[1]s, bus: \"i2c-tiny-usb*\", address: %#[3]x}]}\n",
-			c.driver, interval, c.address)
+			c.driver, l.interval, c.address)
 	}
 	return b.String()
 }
@@ -213,6 +246,7 @@ func (l *loop) check() {
 	}
 }
 
+// startAgent starts what is tested.
 func (l *loop) startAgent() *hil.Process {
 	l.Helper()
 	p, err := l.vm.Start(l.ctx, hil.Command{Args: []string{program, "run", "--config", config}, Stderr: &l.log})
@@ -235,7 +269,7 @@ func (l *loop) stopAgent(p *hil.Process) {
 func (l *loop) clockIsSetLater() {
 	l.Helper()
 	var contents struct{ Readings, Waiting uint64 }
-	await.True(l, time.Minute, "readings wait for the time", func() bool {
+	await.True(l, stepLimit, "readings wait for the time", func() bool {
 		out, errs, exit := l.run("buffer", "stat", "--dir", data+"/buffer", "--format", "json")
 		if exit.Code == 2 {
 			return false // there is none yet
@@ -251,11 +285,12 @@ func (l *loop) clockIsSetLater() {
 	if frames := l.frames(); len(frames) != 0 {
 		l.Errorf("%d readings are stored before the time is known", len(frames))
 	}
-	l.no(l.vm.SetClock(l.ctx, true))
+	l.no(l.vm.SetClock(l.ctx))
+	l.no(l.vm.TrustClock(l.ctx))
 	l.await("all that waited is stored", func(frames []telemetry.Frame) bool {
 		return len(frames) > int(contents.Waiting)
 	})
-	l.Logf("%d readings waited until the clock was set", contents.Waiting)
+	l.progress("%d readings waited until the clock was set", contents.Waiting)
 }
 
 // frames returns the readings in the database.
@@ -274,7 +309,7 @@ func (l *loop) frames() []telemetry.Frame {
 // await waits until the database has what condition wants.
 func (l *loop) await(what string, condition func([]telemetry.Frame) bool) {
 	l.Helper()
-	await.True(l, time.Minute, what, func() bool { return condition(l.frames()) })
+	await.True(l, stepLimit, what, func() bool { return condition(l.frames()) })
 }
 
 // reads reports whether each chip has a reading with values from since on.
@@ -347,10 +382,10 @@ func (l *loop) recovers(e episode, what string) {
 	for _, c := range chips() {
 		slowest = max(slowest, firstReading(frames, c, e.to).Sub(e.to))
 	}
-	if slowest > recovery {
+	if slowest > recovery+l.drift {
 		l.Errorf("%s: read again after %s, want %s at most", what, slowest, recovery)
 	}
-	l.Logf("%s: read again after %s", what, slowest)
+	l.progress("%s: read again after %s", what, slowest)
 	e.to = e.to.Add(slowest)
 	l.episodes = append(l.episodes, e)
 }
@@ -372,7 +407,7 @@ func (l *loop) judge() {
 	frames := l.frames()
 	for _, c := range chips() {
 		var seqs []uint64
-		values := 0
+		values, slow := 0, 0
 		for _, f := range frames {
 			if f.ID != "hil."+c.driver {
 				continue
@@ -382,8 +417,11 @@ func (l *loop) judge() {
 				l.Errorf("%s: clock %q, want synchronised", telemetry.FrameID(&f), f.Clock)
 			}
 			switch {
+			case f.Payload.Empty() && !l.explained(c, f):
+				if slow++; slices.ContainsFunc(f.Faults[:], func(reason string) bool { return reason != "" && reason != "timeout" }) {
+					l.Errorf("%s of %s: %v, and nothing happened then", telemetry.FrameID(&f), time.UnixMilli(f.Timestamp), f.Faults)
+				}
 			case f.Payload.Empty():
-				l.judgeFault(c, f)
 			case !l.isTrue(c, f):
 				l.Errorf("%s of %s: %s is nothing that the chip measured then; it measured %v", telemetry.FrameID(&f),
 					time.UnixMilli(f.Timestamp), telemetry.AppendFrame(nil, &f), l.measured(c, f))
@@ -398,18 +436,23 @@ func (l *loop) judge() {
 				break
 			}
 		}
-		if values < 10 {
-			l.Errorf("%s: %d readings with values, want some more", c.driver, values)
+		// An emulated processor on a busy host can be too slow for a chip.
+		if values < 5 || slow > values/4 {
+			l.Errorf("%s: %d readings with values and %d too slow, want more and fewer", c.driver, values, slow)
 		}
-		l.Logf("%s: %d readings, %d of them with values, none missing", c.driver, len(seqs), values)
+		l.progress("%s: %d readings: %d true, %d faults of ours, %d too slow, none missing", c.driver, len(seqs), values, len(seqs)-values-slow, slow)
 	}
 }
 
 // measured returns what a chip measured when a reading was taken.
 func (l *loop) measured(c chip, f telemetry.Frame) []conversion {
 	at := time.UnixMilli(f.Timestamp)
-	return l.weather[c.driver].conversions(at.Add(-early), at.Add(late))
+	return l.weather[c.driver].conversions(at.Add(-early-l.drift), at.Add(patience(l.interval)+l.drift))
 }
+
+// patience is how long the agent waits for a chip, whose conversion begins
+// meanwhile.
+func patience(interval time.Duration) time.Duration { return min(interval*3/4, 2*time.Second) }
 
 // isTrue reports whether all values are those of one conversion.
 func (l *loop) isTrue(c chip, f telemetry.Frame) bool {
@@ -428,15 +471,15 @@ func (l *loop) isTrue(c chip, f telemetry.Frame) bool {
 	})
 }
 
-// judgeFault wants an episode that explains the reasons.
-func (l *loop) judgeFault(c chip, f telemetry.Frame) {
-	l.Helper()
+// explained reports whether an episode has all of the reading's faults.
+func (l *loop) explained(c chip, f telemetry.Frame) bool {
 	at := time.UnixMilli(f.Timestamp)
-	for m := range c.within {
-		if !slices.ContainsFunc(l.episodes, func(e episode) bool {
-			return e.hits(c.driver) && !at.Before(e.from.Add(-interval)) && !at.After(e.to) && slices.Contains(e.reasons, f.Faults[m])
-		}) {
-			l.Errorf("%s of %s: %s is %q, and nothing happened then", telemetry.FrameID(&f), at, m, f.Faults[m])
+	return slices.ContainsFunc(l.episodes, func(e episode) bool {
+		for m := range c.within {
+			if !slices.Contains(e.reasons, f.Faults[m]) {
+				return false
+			}
 		}
-	}
+		return e.hits(c.driver) && !at.Before(e.from.Add(-l.interval-l.drift)) && !at.After(e.to.Add(l.drift))
+	})
 }

@@ -20,6 +20,7 @@
 // Sources:
 //   - Bosch Sensortec, BME280 data sheet, BST-BME280-DS002-15, rev. 1.6 (2018)
 //   - Bosch Sensortec, BMP280 data sheet, BST-BMP280-DS001-23, rev. 1.23 (2020)
+//   - Bosch Sensortec, BME680 data sheet, BST-BME680-DS001, rev. 1.0 (2017)
 //   - Bosch Sensortec, BMP388 data sheet, BST-BMP388-DS001, and BMP390 data
 //     sheet, BST-BMP390-DS002
 //   - ROHM, BH1750FVI technical note, 2009.04 rev. B
@@ -34,5 +35,8 @@
 //     notes "Alert Mode of SHT3x- and STS3x-DIS", version 3.1 (2023), and
 //     "SHT3x Electronic Identification Code", version 3 (2023)
 //   - Sensirion, datasheet SHT4x, version 3 (2022) and later
+//   - TE Connectivity, HTU21D(F) RH/T sensor IC, and its application note
+//     "HTU2X Serial Number Reading"
+//   - Silicon Labs, Si7021-A20 data sheet, rev. 1.1
 //   - NXP, I²C-bus specification and user manual, UM10204
 package i2csim

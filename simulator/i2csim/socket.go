@@ -37,9 +37,18 @@ func NewSocket(build func(ChipOptions) (Chip, error), o ChipOptions, s SocketOpt
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	socket := &Socket{now: o.Now, o: s}
+	now := o.Now
+	socket := &Socket{now: now, o: s}
+	if o.Sleep == nil {
+		o.Sleep = func(d time.Duration) { <-time.After(d) }
+	}
 	if s.SlowBy != 0 && o.Source != nil {
 		o.Source = slowed{o.Source, socket}
+		sleep := o.Sleep
+		o.Sleep = func(d time.Duration) {
+			begun := now()
+			sleep(socket.real(socket.slow(begun).Add(d)).Sub(begun))
+		}
 	}
 	o.Now = socket.clock
 	chip, err := build(o)

@@ -107,7 +107,7 @@ func (t *tally) take(f *telemetry.Frame) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.chips[f.ID] {
-		for _, m := range s.config.Measures() {
+		for _, m := range s.config.Supplies() {
 			q := t.qualities[f.ID][m]
 			if v, ok := f.Payload.Get(m); ok {
 				q.OK++

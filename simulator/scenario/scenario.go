@@ -198,7 +198,7 @@ func (f *File) sensor(id string) *agent.Sensor {
 func measuresOf(s *agent.Sensor) []telemetry.Measure {
 	var found []telemetry.Measure
 	for i := range s.Chips {
-		found = append(found, s.Chips[i].Measures()...)
+		found = append(found, s.Chips[i].Supplies()...)
 	}
 	slices.Sort(found)
 	return found

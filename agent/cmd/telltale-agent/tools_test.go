@@ -216,6 +216,27 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// TestCalibration reads a chip with the calibration that README.md explains.
+func TestCalibration(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	must(t, err)
+	example := regexp.MustCompile("(?s)\n## Calibration\n.*?```yaml\n(.*?)```").FindSubmatch(readme)
+	if example == nil {
+		t.Fatal("README.md has no example of a calibration")
+	}
+	p := newPi(t, 0x76)
+	code, stdout, stderr := p.execute(t, "read", "--config", file(t, string(example[1])))
+	if code != 0 || stderr != "" {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	golden(t, "read-calibrated.txt", stdout, true)
+	code, stdout, _ = p.execute(t, "read", "--config", file(t, string(example[1])), "--format", "json")
+	if code != 0 {
+		t.Errorf("--format json: exit code %d", code)
+	}
+	golden(t, "read-calibrated.json", stdout, false)
+}
+
 // TestToolsFail says for each command how it ends when it does not go well.
 func TestToolsFail(t *testing.T) {
 	config := `device: dev

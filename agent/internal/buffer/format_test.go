@@ -101,6 +101,20 @@ func TestGoldenClock(t *testing.T) {
 	golden(t, "clock.golden", got.String())
 }
 
+// TestRawMeasures has records whose raw names no measure, or one that there is not.
+func TestRawMeasures(t *testing.T) {
+	for measures, want := range map[byte]bool{0: false, 1: true, 8: true, 0x10: false, 0x11: false} {
+		payload := []byte{9, flagRaw, 0, 5, 2, measures, 7}
+		if measures == 0 {
+			payload = payload[:6]
+		}
+		var f telemetry.Frame
+		if _, ok := decodeFrame(payload, &f, nil); ok != want {
+			t.Errorf("raw of the measures %#x: taken %t, want %t: %+v", measures, ok, want, f)
+		}
+	}
+}
+
 // golden compares got with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()

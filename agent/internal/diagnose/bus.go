@@ -43,6 +43,7 @@ var chipHints = map[string]string{
 	sample.CRC:         "the line is disturbed: shorten the wires",
 	sample.OutOfRange:  "the chip is where it is not made for, or broken, or the line is disturbed",
 	sample.Saturated:   "more light than the settings can measure: lower measurement_time, or mode: high",
+	sample.Stuck:       "its converter is stuck, or its steps are coarse in still air: take the power off the chip and on again, or lengthen stuck_after",
 	sample.WrongChip:   "another chip answers at the address: telltale-agent detect shows which",
 	sample.Calibration: "the line is disturbed or the chip is broken: shorten the wires, try another chip",
 	sample.Reset:       "the power of the chip is weak, or another program uses it; try again",

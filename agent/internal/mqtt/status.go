@@ -6,14 +6,15 @@ import "encoding/json"
 // State, Reason and Version only. README.md of the agent documents it for those
 // who read it.
 type Status struct {
-	State   string            `json:"state"`            // Online or Offline
-	Reason  string            `json:"reason,omitempty"` // why it is offline
-	Version string            `json:"version"`
-	Uptime  int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
-	Clock   string            `json:"clock,omitempty"`    // how far the agent's clock is to be believed
-	Buffer  *Depth            `json:"buffer,omitempty"`
-	Faults  map[string]string `json:"faults,omitempty"` // the chips that fail now, with the reason
-	Losses  map[string]uint64 `json:"losses,omitempty"` // readings declared lost since then, by reason
+	State      string            `json:"state"`            // Online or Offline
+	Reason     string            `json:"reason,omitempty"` // why it is offline
+	Version    string            `json:"version"`
+	Uptime     int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
+	Clock      string            `json:"clock,omitempty"`    // how far the agent's clock is to be believed
+	Buffer     *Depth            `json:"buffer,omitempty"`
+	Faults     map[string]string `json:"faults,omitempty"`     // the chips that fail now, with the reason
+	Calibrated map[string]string `json:"calibrated,omitempty"` // the day of each calibrated chip's oldest calibration
+	Losses     map[string]uint64 `json:"losses,omitempty"`     // readings declared lost since then, by reason
 }
 
 // Depth is what waits in the buffer.

@@ -7,6 +7,10 @@
 // measures and nothing else: they are absent from the frame and named in its
 // faults with the reason.
 //
+// A measure that is withheld although the chip gave one, or that is not what it
+// gave, has that in the frame's raw. A [Converter] tells when one is to be withheld
+// because the chip repeats itself.
+//
 // Tick n of a sensor is at start + n × interval on the monotonic clock. A tick
 // that cannot be kept is counted as missed and left out, never caught up with.
 // A frame's timestamp is what the wall clock says as the sampling of its tick

@@ -17,6 +17,7 @@ const (
 	CRC         = "crc"             // the value's checksum was wrong
 	OutOfRange  = "out_of_range"    // the value cannot be one
 	Saturated   = "saturated"       // the value is beyond what the chip can measure
+	Stuck       = "stuck"           // the chip's converter gives the same word for too long
 	WrongChip   = "wrong_chip"      // another chip answers at the address
 	Calibration = "bad_calibration" // the calibration that the chip holds cannot be one
 	Reset       = "reset"           // the chip keeps losing its configuration

@@ -15,11 +15,17 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// A Chip measures. Sense does so once and sets in p what it got; with an error,
+// A Chip measures. Sense does so once and sets in r what it got; with an error,
 // what it got all the same. It should return soon after ctx ends, and is never
 // called again before it has returned.
 type Chip interface {
-	Sense(ctx context.Context, p *telemetry.Payload) error
+	Sense(ctx context.Context, r *Reading) error
+}
+
+// Reading is what a chip gave.
+type Reading struct {
+	Values telemetry.Payload // what is believed
+	Raw    telemetry.Payload // what was measured, where Values has another value or none
 }
 
 // Source is a chip of a sensor.

@@ -21,15 +21,15 @@ import (
 )
 
 // senseFunc is a Chip.
-type senseFunc func(ctx context.Context, p *telemetry.Payload) error
+type senseFunc func(ctx context.Context, r *Reading) error
 
-func (f senseFunc) Sense(ctx context.Context, p *telemetry.Payload) error { return f(ctx, p) }
+func (f senseFunc) Sense(ctx context.Context, r *Reading) error { return f(ctx, r) }
 
 // steady returns a Chip that takes the time d and measures v of m.
 func steady(m telemetry.Measure, v telemetry.Micro, d time.Duration) Chip {
-	return senseFunc(func(_ context.Context, p *telemetry.Payload) error {
+	return senseFunc(func(_ context.Context, r *Reading) error {
 		<-time.After(d) // fake time: every test that uses it runs in a bubble
-		p.Set(m, v)
+		r.Values.Set(m, v)
 		return nil
 	})
 }
@@ -190,13 +190,13 @@ func TestHungChipDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		release := make(chan struct{})
-		hung := senseFunc(func(_ context.Context, p *telemetry.Payload) error {
+		hung := senseFunc(func(_ context.Context, r *Reading) error {
 			if time.Since(start) < 2*time.Second { // the readings of ticks 0 and 1 are good
-				p.Set(telemetry.Luminosity, 7)
+				r.Values.Set(telemetry.Luminosity, 7)
 				return nil
 			}
 			<-release // and then it does not even heed its context, until released
-			p.Set(telemetry.Luminosity, 8)
+			r.Values.Set(telemetry.Luminosity, 8)
 			return nil
 		})
 		var rec record
@@ -269,28 +269,45 @@ func TestFailingChipLeavesOutItsMeasuresOnly(t *testing.T) {
 		payload map[telemetry.Measure]telemetry.Micro
 		faults  telemetry.Faults
 		failing string
+		raw     map[telemetry.Measure]telemetry.Micro
 	}{
-		{"nack", func(context.Context, *telemetry.Payload) error { return fmt.Errorf("bme280: %w", syscall.ENXIO) },
-			nil, telemetry.Faults{"nack", "nack"}, "nack"},
-		{"partly", func(_ context.Context, p *telemetry.Payload) error {
-			p.Set(telemetry.Temperature, 1)
+		{"nack", func(context.Context, *Reading) error { return fmt.Errorf("bme280: %w", syscall.ENXIO) },
+			nil, telemetry.Faults{"nack", "nack"}, "nack", nil},
+		{"partly", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Temperature, 1)
 			return &FaultError{OutOfRange, errors.New("humidity")}
-		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range"},
-		{"silently", func(_ context.Context, p *telemetry.Payload) error {
-			p.Set(telemetry.Humidity, 1)
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range", nil},
+		{"silently", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Humidity, 1)
 			return nil
-		}, map[telemetry.Measure]telemetry.Micro{telemetry.Humidity: 1}, telemetry.Faults{telemetry.Temperature: "not_ready"}, "not_ready"},
-		{"beyond the wire", func(_ context.Context, p *telemetry.Payload) error {
-			p.Set(telemetry.Temperature, telemetry.MaxMicro)
-			p.Set(telemetry.Humidity, -telemetry.MaxMicro-1)
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Humidity: 1}, telemetry.Faults{telemetry.Temperature: "not_ready"}, "not_ready", nil},
+		{"beyond the wire", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Temperature, telemetry.MaxMicro)
+			r.Values.Set(telemetry.Humidity, -telemetry.MaxMicro-1)
 			return nil
-		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: telemetry.MaxMicro}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range"},
-		{"a measure that is not its own", func(_ context.Context, p *telemetry.Payload) error {
-			p.Set(telemetry.Temperature, 1)
-			p.Set(telemetry.Humidity, 2)
-			p.Set(telemetry.Luminosity, 3)
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: telemetry.MaxMicro}, telemetry.Faults{telemetry.Humidity: "out_of_range"}, "out_of_range", nil},
+		{"a measure that is not its own", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Temperature, 1)
+			r.Values.Set(telemetry.Humidity, 2)
+			r.Values.Set(telemetry.Luminosity, 3)
 			return nil
-		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1, telemetry.Humidity: 2}, telemetry.Faults{}, ""},
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1, telemetry.Humidity: 2}, telemetry.Faults{}, "", nil},
+		{"calibrated, and stuck", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Temperature, 1)
+			r.Raw.Set(telemetry.Temperature, 2)
+			r.Raw.Set(telemetry.Humidity, 3)
+			return &FaultError{Stuck, errors.New("the same word")}
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 1}, telemetry.Faults{telemetry.Humidity: "stuck"}, "stuck",
+			map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: 2, telemetry.Humidity: 3}},
+		{"calibrated to what the wire does not take, or from it", func(_ context.Context, r *Reading) error {
+			r.Values.Set(telemetry.Temperature, telemetry.MaxMicro+1)
+			r.Raw.Set(telemetry.Temperature, telemetry.MaxMicro)
+			r.Values.Set(telemetry.Humidity, 4)
+			r.Raw.Set(telemetry.Humidity, telemetry.MaxMicro+1)
+			r.Raw.Set(telemetry.Pressure, 5) // not its own
+			return nil
+		}, map[telemetry.Measure]telemetry.Micro{telemetry.Humidity: 4}, telemetry.Faults{telemetry.Temperature: "out_of_range"}, "out_of_range",
+			map[telemetry.Measure]telemetry.Micro{telemetry.Temperature: telemetry.MaxMicro}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -310,6 +327,9 @@ func TestFailingChipLeavesOutItsMeasuresOnly(t *testing.T) {
 				want.Payload.Set(telemetry.Pressure, 4)
 				for m, v := range tt.payload {
 					want.Payload.Set(m, v)
+				}
+				for m, v := range tt.raw {
+					want.Raw.Set(m, v)
 				}
 				if diff := cmp.Diff([]telemetry.Frame{want}, rec.frames, cmp.AllowUnexported(telemetry.Payload{})); diff != "" {
 					t.Errorf("frames (-want +got):\n%s", diff)
@@ -395,7 +415,7 @@ func TestStopDropsAReadingCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rec record
 		s := newSampler(t, Options{
-			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(ctx context.Context, _ *telemetry.Payload) error {
+			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(ctx context.Context, _ *Reading) error {
 				<-ctx.Done()
 				return ctx.Err()
 			}))},
@@ -413,7 +433,7 @@ func TestStopWaitsForAHungChipButNotForEver(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		s := newSampler(t, Options{
-			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(context.Context, *telemetry.Payload) error {
+			Sensors: []Sensor{thermometer("a", time.Second, senseFunc(func(context.Context, *Reading) error {
 				<-release
 				return nil
 			}))},

@@ -162,14 +162,17 @@ func (s *sensor) take(r *result) {
 	source := &s.Sources[r.index]
 	err := r.err
 	for _, m := range source.Measures {
-		v, ok := r.payload.Get(m)
+		if raw, ok := r.reading.Raw.Get(m); ok && sendable(raw) {
+			s.frame.Raw.Set(m, raw)
+		}
+		v, ok := r.reading.Values.Get(m)
 		var fault error
 		switch {
 		case !ok && r.err != nil:
 			fault = r.err
 		case !ok:
 			fault = errAbsent
-		case v > telemetry.MaxMicro || v < -telemetry.MaxMicro:
+		case !sendable(v):
 			fault = errRange
 		default:
 			s.frame.Payload.Set(m, v)
@@ -186,6 +189,9 @@ func (s *sensor) take(r *result) {
 	}
 	s.sampler.report(source.Name, reason, err)
 }
+
+// sendable reports whether a frame can carry v.
+func sendable(v telemetry.Micro) bool { return -telemetry.MaxMicro <= v && v <= telemetry.MaxMicro }
 
 // append hands the frame on. A refusal is counted, and logged when it begins.
 func (s *sensor) append() {

@@ -3,8 +3,6 @@ package sample
 import (
 	"context"
 	"time"
-
-	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // worker runs the transactions of one chip, one at a time. busy and tick
@@ -27,7 +25,7 @@ type request struct {
 type result struct {
 	index   int
 	tick    uint64
-	payload telemetry.Payload
+	reading Reading
 	err     error
 }
 
@@ -48,6 +46,6 @@ func (w *worker) sense(ctx context.Context, req request) result {
 	ctx, cancel := context.WithDeadline(ctx, req.deadline)
 	defer cancel()
 	r := result{index: w.index, tick: req.tick}
-	r.err = w.chip.Sense(ctx, &r.payload)
+	r.err = w.chip.Sense(ctx, &r.reading)
 	return r
 }

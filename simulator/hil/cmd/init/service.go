@@ -186,25 +186,21 @@ func (s *Service) LoadModule(name string, reply *control.Reply[control.None]) er
 	return nil
 }
 
-// SetClock sets the wall clock and, if synchronised, tells the kernel that it is,
-// as a time daemon does.
-func (s *Service) SetClock(c control.SetClock, reply *control.Reply[control.None]) error {
-	reply.Err = control.NewError(setClock(c))
+// SetClock sets the wall clock, which makes the kernel say that it is not
+// synchronised.
+func (s *Service) SetClock(t time.Time, reply *control.Reply[control.None]) error {
+	tv := unix.NsecToTimeval(t.UnixNano())
+	reply.Err = control.NewError(os.NewSyscallError("settimeofday", unix.Settimeofday(&tv)))
 	return nil
 }
 
-func setClock(c control.SetClock) error {
-	tv := unix.NsecToTimeval(c.Time.UnixNano())
-	if err := unix.Settimeofday(&tv); err != nil {
-		return os.NewSyscallError("settimeofday", err)
-	}
-	if !c.Synchronised {
-		return nil // setting it has told the kernel that it is not
-	}
-	// Without STA_UNSYNC, and with an error below the 16 s at which the kernel
-	// would set it again.
+// TrustClock has the kernel say that the wall clock is synchronised, as a time
+// daemon does: without STA_UNSYNC, and with an error below the 16 s at which it
+// would be set again.
+func (s *Service) TrustClock(_ control.None, reply *control.Reply[control.None]) error {
 	_, err := unix.Adjtimex(&unix.Timex{Modes: unix.ADJ_STATUS | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR, Maxerror: 1000, Esterror: 1000})
-	return os.NewSyscallError("adjtimex", err)
+	reply.Err = control.NewError(os.NewSyscallError("adjtimex", err))
+	return nil
 }
 
 // Clock replies with the time.

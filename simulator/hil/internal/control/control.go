@@ -105,12 +105,6 @@ type Mount struct {
 	Data                 string
 }
 
-// SetClock is a time for the wall clock, and whether the kernel is to believe it.
-type SetClock struct {
-	Time         time.Time
-	Synchronised bool
-}
-
 // Clock is the guest's clocks at one moment.
 type Clock struct {
 	Wall     time.Time

@@ -1,0 +1,24 @@
+package lps22hb
+
+import (
+	"fmt"
+
+	"periph.io/x/conn/v3/i2c"
+
+	"github.com/telltale-iot/telltale/drivers"
+)
+
+// Identify returns nil if what answers at an address of bus is an LPS22HB, by its
+// register WHO_AM_I. All that it writes is that register's address, which is no
+// command of a BH1750, whose address may be the same. The error wraps that of the
+// bus, or is a drivers.ErrWrongChip that tells the ID.
+func Identify(bus i2c.Bus, address uint16) error {
+	var id [1]byte
+	if err := bus.Tx(address, []byte{regWhoAmI}, id[:]); err != nil {
+		return fmt.Errorf("read id: %w", err)
+	}
+	if id[0] != deviceID {
+		return fmt.Errorf("%w: id %#02x", drivers.ErrWrongChip, id[0])
+	}
+	return nil
+}

@@ -1,0 +1,374 @@
+package lps22hb
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/i2c/i2ctest"
+	"periph.io/x/conn/v3/physic"
+	"pgregory.net/rapid"
+
+	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
+)
+
+func register(reg byte, values ...byte) i2ctest.IO {
+	return i2ctest.IO{Addr: 0x5C, W: []byte{reg}, R: values}
+}
+func written(reg, value byte) i2ctest.IO { return i2ctest.IO{Addr: 0x5C, W: []byte{reg, value}} }
+
+// configure is the transactions that configure the chip with a control register.
+func configure(ctrl1 byte) []i2ctest.IO {
+	return []i2ctest.IO{
+		register(0x0F, 0xB1),
+		written(0x11, 0x14),
+		register(0x11, 0x10),
+		{Addr: 0x5C, W: []byte{0x18, 0, 0, 0}},
+		written(0x10, ctrl1),
+		register(0x33, 0x00),
+	}
+}
+
+var stale = register(0x28, 1, 2, 3, 4, 5)
+
+// oneShot is the transactions of one reading without filter.
+func oneShot(result ...byte) []i2ctest.IO {
+	return []i2ctest.IO{
+		stale,
+		written(0x11, 0x11),
+		register(0x27, 0x03),
+		register(0x28, result...),
+		register(0x10, 0x02),
+	}
+}
+
+// example is 0x3FF58D, 4191629/4096 hPa, the example of AN4450 (4.3) for the LPS25H,
+// which has the same pressure registers; and 25.07 degree Celsius.
+var example = []byte{0x8D, 0xF5, 0x3F, 0xCB, 0x09}
+
+var exampleValues = drivers.Measurement{
+	Pressure:    102334692382813 * physic.NanoPascal, // 1023.346923828125 hPa
+	Temperature: physic.ZeroCelsius + 25070*physic.MilliCelsius,
+	Words:       drivers.Words{Pressure: 0x3FF58D, Temperature: 2507},
+}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	t.Helper()
+	s := new(bustest.Slept)
+	o.Sleep = s.Sleep
+	d, err := New(bus, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, s
+}
+
+func TestSense(t *testing.T) {
+	continuous := func(ctrl1 byte) []i2ctest.IO {
+		return []i2ctest.IO{stale, register(0x27, 0x03), register(0x28, example...), register(0x10, ctrl1)}
+	}
+	late := oneShot(example...)
+	late[2] = register(0x27, 0x33) // overrun flags tell nothing
+	late = slices.Insert(late, 2, register(0x27, 0x00), register(0x27, 0x01), register(0x27, 0x02))
+	resetting := slices.Insert(configure(0x02), 2, register(0x11, 0x14))
+	for _, tt := range []struct {
+		name    string
+		options Options
+		ops     [][]i2ctest.IO
+		time    time.Duration
+	}{
+		{"one shot", Options{}, [][]i2ctest.IO{configure(0x02), oneShot(example...)}, 18333 * time.Microsecond},
+		{"filter of 9", Options{Filter: 9}, [][]i2ctest.IO{configure(0x5A), continuous(0x5A)}, 18333 * time.Microsecond},
+		{"filter of 20", Options{Filter: 20}, [][]i2ctest.IO{configure(0x5E), continuous(0x5E)}, 18333 * time.Microsecond},
+		{"late", Options{}, [][]i2ctest.IO{resetting, late}, 38333 * time.Microsecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, slept := newDev(t, bustest.Play(t, tt.ops...), tt.options)
+			m := drivers.Measurement{Humidity: 42}
+			want := exampleValues
+			want.Humidity = 42
+			if err := d.Sense(t.Context(), &m); err != nil || m != want {
+				t.Errorf("got %+v, %v: want %+v", m, err, want)
+			}
+			if time.Duration(*slept) != tt.time {
+				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
+			}
+		})
+	}
+}
+
+// The quantities are the registers divided by 4096 and 100, to the nearest unit and
+// with their signs; what the chip is not specified for is an error.
+func TestStore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		// Around the specified ranges, 260 to 1260 hPa and -40 to 85 degree Celsius.
+		p := rapid.OneOf(rapid.Int32Range(260*4096-9, 1260*4096+9), rapid.Int32Range(-1<<23, 1<<23-1)).Draw(t, "pressure")
+		c := rapid.OneOf(rapid.Int16Range(-4009, 8509), rapid.Int16()).Draw(t, "temperature")
+		r := result{byte(p), byte(p >> 8), byte(p >> 16), byte(c), byte(c >> 8)}
+		var m drivers.Measurement
+		err := r.store(&m)
+		specified := p >= 260*4096 && p <= 1260*4096 && c >= -4000 && c <= 8500
+		if specified != (err == nil) || !specified && (!errors.Is(err, drivers.ErrOutOfRange) || m != (drivers.Measurement{})) {
+			t.Fatalf("got %+v, %v", m, err)
+		}
+		if err != nil {
+			return
+		}
+		off := big.NewRat(int64(p), 4096)
+		off.Mul(off, big.NewRat(100*int64(physic.Pascal), 1))
+		off.Sub(off, big.NewRat(int64(m.Pressure), 1))
+		if off.Abs(off).Cmp(big.NewRat(1, 2)) > 0 || m.Temperature != physic.ZeroCelsius+physic.Temperature(c)*10*physic.MilliKelvin {
+			t.Fatalf("got %+v", m)
+		}
+	})
+}
+
+// The bounds of the ranges are in them.
+func TestBounds(t *testing.T) {
+	for _, r := range []result{
+		{0x00, 0x40, 0x10, 0x60, 0xF0}, // 260 hPa, -40 degree Celsius
+		{0x00, 0xC0, 0x4E, 0x34, 0x21}, // 1260 hPa, 85 degree Celsius
+	} {
+		if err := r.store(new(drivers.Measurement)); err != nil {
+			t.Errorf("% x: %v", r, err)
+		}
+	}
+}
+
+func TestRangeError(t *testing.T) {
+	for quantity, r := range map[string]result{
+		"pressure":    {0, 0, 0, 0xCB, 0x09},
+		"temperature": {0x8D, 0xF5, 0x3F, 0x35, 0x21}, // 85.01
+	} {
+		var out *drivers.RangeError
+		if err := r.store(new(drivers.Measurement)); !errors.As(err, &out) || out.Quantity != quantity {
+			t.Errorf("error %v: want one of the range of %s", err, quantity)
+		}
+	}
+}
+
+func TestFailingTransaction(t *testing.T) {
+	steady := oneShot(example...)
+	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
+		d, _ := newDev(t, bus, Options{})
+		return d
+	}, slices.Concat(configure(0x02), steady), steady, exampleValues)
+}
+
+// What can go wrong with a reading, and the reading after it.
+func TestFaults(t *testing.T) {
+	conf, reading := configure(0x02), oneShot(example...)
+	started := reading[:2]
+	never := slices.Repeat([]i2ctest.IO{register(0x27, 0x00)}, polls)
+	lost := slices.Concat(started, never, []i2ctest.IO{stale, register(0x10, 0x00)})
+	const longest = 220 * time.Millisecond
+	for _, tt := range []struct {
+		name string
+		ops  [][]i2ctest.IO
+		want error
+	}{
+		{"wrong chip", [][]i2ctest.IO{{register(0x0F, 0xBD)}}, drivers.ErrWrongChip}, // an LPS25H
+		{"reset without end", [][]i2ctest.IO{conf[:2], slices.Repeat([]i2ctest.IO{register(0x11, 0x14)}, polls)}, drivers.ErrNotReady},
+		{"conversion without end", [][]i2ctest.IO{conf, started, never, {stale, register(0x10, 0x02)}}, drivers.ErrNotReady},
+		{"lost twice", [][]i2ctest.IO{conf, lost, conf, lost}, drivers.ErrReset},
+		{"lost after the result twice", [][]i2ctest.IO{
+			conf, reading[:4], {register(0x10, 0x00)}, conf, reading[:4], {register(0x10, 0x00)},
+		}, drivers.ErrReset},
+		{"reads as ones", [][]i2ctest.IO{{register(0x0F, 0xFF)}}, drivers.ErrWrongChip},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, slept := newDev(t, bustest.Play(t, slices.Concat(tt.ops...), conf, reading), Options{})
+			var m drivers.Measurement
+			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
+				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
+			}
+			if time.Duration(*slept) > longest {
+				t.Errorf("waited %v", time.Duration(*slept))
+			}
+			if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
+				t.Errorf("the next reading is %+v, %v", m, err)
+			}
+		})
+	}
+}
+
+// chip has the registers of one chip, which has its result as soon as a conversion
+// is started, and in continuous mode whenever it is asked.
+type chip struct {
+	reg   [0x40]byte
+	count int
+	lost  []int // transactions before which it browns out
+}
+
+func (c *chip) String() string                  { return "chip" }
+func (c *chip) SetSpeed(physic.Frequency) error { return nil }
+
+func (c *chip) reset() { c.reg = [0x40]byte{regWhoAmI: deviceID, regCtrl2: ctrl2Increment} }
+
+func (c *chip) measure() {
+	c.reg[regStatus] = statusBoth
+	copy(c.reg[regResult:], example)
+}
+
+func (c *chip) Tx(_ uint16, w, r []byte) error {
+	if slices.Contains(c.lost, c.count) {
+		c.reset()
+	}
+	c.count++
+	if r != nil {
+		copy(r, c.reg[w[0]:])
+		if w[0] == regResult {
+			c.reg[regStatus] = 0
+			if c.reg[regCtrl1]&ctrl1Rate75 != 0 {
+				c.measure()
+			}
+		}
+		return nil
+	}
+	switch copy(c.reg[w[0]:], w[1:]); {
+	case w[0] == regCtrl2 && w[1]&ctrl2Reset != 0:
+		c.reset()
+	case w[0] == regCtrl2 && w[1]&ctrl2OneShot != 0:
+		c.reg[regCtrl2] &^= ctrl2OneShot
+		c.measure()
+	}
+	return nil
+}
+
+// Brown-outs before any transactions give the right value or an error; one alone,
+// once the chip is configured, does not even cost the reading.
+func TestBrownOut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := &chip{lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before")}
+		c.reset()
+		d, err := New(c, Options{
+			Filter: rapid.SampledFrom([]Filter{0, 9, 20}).Draw(t, "filter"), Sleep: new(bustest.Slept).Sleep,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			first := c.count
+			var m drivers.Measurement
+			err := d.Sense(context.Background(), &m)
+			lost := 0
+			for _, n := range c.lost {
+				if n >= first && n < c.count {
+					lost++
+				}
+			}
+			switch {
+			case err == nil && m != exampleValues:
+				t.Fatalf("got %+v", m)
+			case err != nil && (lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{})):
+				t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
+			}
+		}
+	})
+}
+
+func TestResets(t *testing.T) {
+	c := new(chip)
+	c.reset()
+	d, _ := newDev(t, c, Options{})
+	for want := range uint64(3) {
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil || d.Resets() != want {
+			t.Errorf("%d resets, %v: want %d", d.Resets(), err, want)
+		}
+		c.reset()
+	}
+}
+
+// A context that ends in a wait ends the reading at once, and the next one starts
+// anew.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf, reading := configure(0x02), oneShot(example...)
+		d, err := New(bustest.Play(t, conf[:2], conf, reading[:2], conf, reading), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []time.Duration{time.Millisecond, 10 * time.Millisecond} {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			began := time.Now()
+			for range 2 { // the second time before any transaction
+				if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
+				}
+			}
+			if took := time.Since(began); took != after {
+				t.Errorf("took %v: want %v", took, after)
+			}
+		}
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
+			t.Errorf("the next reading: %v", err)
+		}
+	})
+}
+
+func TestIdentify(t *testing.T) {
+	for _, tt := range []struct {
+		id   byte
+		want string
+	}{
+		{0xB1, ""},
+		{0xB3, "wrong chip: id 0xb3"}, // an LPS22HH
+		{0xBD, "wrong chip: id 0xbd"}, // an LPS25H
+		{0x83, "wrong chip: id 0x83"}, // a BH1750, which has the address, too
+	} {
+		err := Identify(bustest.Play(t, []i2ctest.IO{{Addr: 0x5D, W: []byte{0x0F}, R: []byte{tt.id}}}), 0x5D)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, drivers.ErrWrongChip) || err.Error() != tt.want) {
+			t.Errorf("id %#02x: got %v: want %q", tt.id, err, tt.want)
+		}
+	}
+	errBus := errors.New("no bus")
+	if err := Identify(&bustest.Failing{Err: errBus}, 0x5C); !errors.Is(err, errBus) {
+		t.Errorf("got %v: want %v", err, errBus)
+	}
+}
+
+func TestNew(t *testing.T) {
+	bus := &i2ctest.Playback{}
+	for _, tt := range []struct {
+		name    string
+		bus     i2c.Bus
+		options Options
+		ok      bool
+	}{
+		{"defaults", bus, Options{}, true},
+		{"the other address", bus, Options{Address: 0x5D}, true},
+		{"no bus", nil, Options{}, false},
+		{"address", bus, Options{Address: 0x5B}, false},
+		{"filter", bus, Options{Filter: 2}, false},
+	} {
+		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+	}
+}
+
+// Whatever a bus answers, a reading ends within its bound, with values in range
+// or an error of a kind.
+func FuzzSense(f *testing.F) {
+	f.Add(bustest.Answers(configure(0x02), oneShot(example...)))
+	f.Add(bustest.Answers(configure(0x02), oneShot(example...)[:4], []i2ctest.IO{register(0x10, 0)}, configure(0x02), oneShot(0, 0, 0, 0, 0)))
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		bus := bustest.Babble(answers)
+		d, slept := newDev(t, &bus, Options{})
+		var m drivers.Measurement
+		if bustest.Check(t, d, &m) && (m.Pressure < minPressure || m.Pressure > maxPressure ||
+			m.Temperature < minTemperature || m.Temperature > maxTemperature) {
+			t.Errorf("got %+v", m)
+		}
+		if bound := 220 * time.Millisecond; time.Duration(*slept) > bound {
+			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
+		}
+	})
+}
