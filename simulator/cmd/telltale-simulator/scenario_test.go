@@ -46,7 +46,7 @@ func TestScenarioRun(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
 	code, out, errOut = execute(ctx, "scenario", "run", "first-minute")
-	if code != 1 || !strings.Contains(out, "SENSOR") || strings.Contains(out, "differs") {
+	if code != 0 || !strings.Contains(out, "SENSOR") || strings.Contains(out, "differs") {
 		t.Errorf("ended early: exit code %d\n%s%s", code, out, errOut)
 	}
 }
@@ -71,15 +71,15 @@ func TestScenarioCheck(t *testing.T) {
 	}
 	wrong := scenarioFile(t, strings.Replace(brief, "nack", "snack", 1))
 	recorded := scenarioFile(t, brief+"environments: [{name: a, recorded: gone.csv}]\n")
-	code, _, errOut := execute(t.Context(), "scenario", "check", wrong, recorded, "nothing", "none.yaml")
-	if code == 0 {
-		t.Error("exit code 0")
+	code, out, _ := execute(t.Context(), "scenario", "check", wrong, recorded, "nothing", "none.yaml", "unplugged")
+	if code != 1 || strings.Count(out, "\n") != 4 {
+		t.Errorf("exit code %d\n%s", code, out)
 	}
 	for _, want := range []string{
 		wrong + ":5:18: faults[0].fault: snack: want nack, io, timeout,", "gone.csv: no such file", "scenario nothing: want one of address-conflict, ", "none.yaml: no such file",
 	} {
-		if !strings.Contains(errOut, want) {
-			t.Errorf("%s\nlacks %q", errOut, want)
+		if !strings.Contains(out, want) {
+			t.Errorf("%s\nlacks %q", out, want)
 		}
 	}
 }
