@@ -24,6 +24,8 @@
 //
 //   - The fourth byte holds the low four bits of the humidity and the high four of
 //     the temperature.
+//   - The manuals write 0x71 to get the status, which is the byte that addresses the
+//     chip for a read, and no command. The status is the first byte of any read.
 //   - While the chip is busy what it sends besides the status is of before. So the
 //     checksum is looked at after the busy bit.
 //   - The newer manuals ask for an initialization of registers 0x1B, 0x1C and 0x1E by

@@ -86,7 +86,7 @@ func TestSense(t *testing.T) {
 					t.Error(diff)
 				}
 			}
-			if want := startupTime + 2*sampleTime; time.Duration(*s) != want {
+			if want := 2*time.Millisecond + 2*sampleTime; time.Duration(*s) != want {
 				t.Errorf("waited %v: want %v", time.Duration(*s), want)
 			}
 		})
@@ -222,7 +222,7 @@ func TestCalibrationReadWrong(t *testing.T) {
 
 // A chip that is late is waited for, up to the bound.
 func TestLate(t *testing.T) {
-	const longest = startupTime + polls*pollInterval + sampleTime + (polls-1)*pollInterval
+	const longest = 2*time.Millisecond + 20*time.Millisecond + sampleTime + 18*time.Millisecond
 	for _, tt := range []struct {
 		name       string
 		busy, late int

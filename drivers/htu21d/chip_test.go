@@ -21,6 +21,7 @@ type chip struct {
 	user    byte
 	pending []byte // what the next read gets
 	wait    int    // reads until then
+	busy    bool   // whether commands are not acknowledged until then, either
 	late    int    // what wait is after the command of a measurement
 
 	before func(n int) // nil, or called before each transaction, from 0
@@ -55,6 +56,9 @@ func (c *chip) Tx(addr uint16, w, r []byte) error {
 		copy(r, c.pending)
 		c.pending = nil
 		return nil
+	}
+	if c.busy && c.wait > 0 {
+		return syscall.ENXIO
 	}
 	c.pending, c.wait = nil, 0
 	switch w[0] {

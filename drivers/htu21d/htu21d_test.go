@@ -79,7 +79,7 @@ func TestSense(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if want := resetTime + 2*measureTime; time.Duration(*s) != want {
+	if want := 15*time.Millisecond + 2*measureTime; time.Duration(*s) != want {
 		t.Errorf("waited %v: want %v", time.Duration(*s), want)
 	}
 }
@@ -106,7 +106,7 @@ func TestResolution(t *testing.T) {
 			if err := d.Sense(t.Context(), &m); err != nil || m != values {
 				t.Errorf("%d bits: got %v, %v: want %v", tt.resolution, m, err, values)
 			}
-			if want := resetTime + tt.time; time.Duration(*s) != want {
+			if want := 15*time.Millisecond + tt.time; time.Duration(*s) != want {
 				t.Errorf("%d bits: waited %v: want %v", tt.resolution, time.Duration(*s), want)
 			}
 		}
@@ -202,7 +202,7 @@ func TestLate(t *testing.T) {
 		if !tt.ready && (!errors.Is(err, drivers.ErrNotReady) || m != (drivers.Measurement{})) {
 			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, drivers.ErrNotReady)
 		}
-		if bound := resetTime + measureTime + 2*(nack.Reads-1)*nack.Interval; time.Duration(*s) > bound {
+		if bound := 15*time.Millisecond + measureTime + 36*time.Millisecond + slowest; time.Duration(*s) > bound {
 			t.Errorf("late by %d: waited %v: want at most %v", tt.late, time.Duration(*s), bound)
 		}
 		chip.late = 0
@@ -334,6 +334,41 @@ func TestResets(t *testing.T) {
 			t.Errorf("resets = %d: want %d", got, want)
 		}
 		chip.powerOn()
+	}
+}
+
+// A chip that was reset measures with the resolution that takes longest, and
+// acknowledges nothing meanwhile. It is waited for, seen to have been reset, and
+// measures again.
+func TestResetWhileIdle(t *testing.T) {
+	for _, resolution := range []uint8{13, 12, 11} {
+		var now, done time.Duration // when the measurement ends
+		chip := newChip()
+		sleep := func(_ context.Context, d time.Duration) error {
+			now += d
+			if now >= done {
+				chip.wait = 0
+			}
+			return nil
+		}
+		d, err := New(chip, Options{Resolution: resolution, Sleep: sleep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m drivers.Measurement
+		if err := d.Sense(t.Context(), &m); err != nil {
+			t.Fatal(err)
+		}
+		chip.powerOn()
+		chip.busy, chip.late = true, 1<<30
+		done = now + 50*time.Millisecond
+		start := now
+		if err := d.Sense(t.Context(), &m); err != nil || m != values || d.Resets() != 1 {
+			t.Errorf("%d bits: got %v, %v with %d resets: want %v", resolution, m, err, d.Resets(), values)
+		}
+		if took := now - start; took > 350*time.Millisecond {
+			t.Errorf("%d bits: took %v", resolution, took)
+		}
 	}
 }
 
@@ -497,7 +532,7 @@ func FuzzSense(f *testing.F) {
 		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || m != (drivers.Measurement{}) {
 			t.Errorf("got %v, %v", m, err)
 		}
-		if bound := 2*measureTime + 100*time.Millisecond; time.Duration(*s) > bound {
+		if bound := 350 * time.Millisecond; time.Duration(*s) > bound {
 			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)
 		}
 	})

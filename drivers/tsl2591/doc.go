@@ -18,6 +18,9 @@
 //	High    100 ms            0.00953 lx                  351 lx
 //	Max     300 ms            0.000138 lx                 9 lx
 //
+// The limits are those of light without infrared; with four tenths of it, as daylight
+// may have, the first one is 54 klx.
+//
 // # Illuminance
 //
 // The chip has a channel for visible and infrared light (c0) and one for infrared

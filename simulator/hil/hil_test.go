@@ -136,14 +136,14 @@ func errorText(err error) string {
 
 func TestAKernelThatIsNotThere(t *testing.T) {
 	_, err := openKernel("/nowhere")
-	if want := "kernel /nowhere: 0 images in boot/, want one: simulator/hil/install fetches it"; errorText(err) != want {
+	if want := "kernel /nowhere: 0 files boot/vmlinuz-*, want one: simulator/hil/install fetches them"; errorText(err) != want {
 		t.Errorf("error %v, want %q", err, want)
 	}
 }
 
 func TestUnknownMachine(t *testing.T) {
 	_, err := Start(t.Context(), Options{Machine: "vax"})
-	if want := `hil: machine "vax": want one of arm64, armv7`; errorText(err) != want {
+	if want := `hil: machine "vax": want one of arm64, armv7, raspi0, raspi3b`; errorText(err) != want {
 		t.Errorf("error %v, want %q", err, want)
 	}
 }
@@ -185,7 +185,7 @@ func TestStreams(t *testing.T) {
 
 // Every machine's init must compile, also where no QEMU is.
 func TestInitCompiles(t *testing.T) {
-	for _, m := range []Machine{ARM64, ARMv7} {
+	for _, m := range []Machine{ARM64, ARMv7, RaspberryPi0} {
 		s, err := m.spec()
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 // kernel is an unpacked linux-image package.
 type kernel struct {
+	dir     string
 	image   string            // the file that is booted
 	modules map[string]string // the files of modules, by their names
 	builtin map[string]bool   // the names of those in the image
@@ -20,14 +21,11 @@ type kernel struct {
 
 // openKernel finds what there is in dir, which the script install makes.
 func openKernel(dir string) (*kernel, error) {
-	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil {
+	k := &kernel{dir: dir, modules: make(map[string]string), builtin: make(map[string]bool)}
+	var err error
+	if k.image, err = k.file("boot/vmlinuz-*"); err != nil {
 		return nil, err
 	}
-	if len(images) != 1 {
-		return nil, fmt.Errorf("kernel %s: %d images in boot/, want one: simulator/hil/install fetches it", dir, len(images))
-	}
-	k := &kernel{image: images[0], modules: make(map[string]string), builtin: make(map[string]bool)}
 	_, version, _ := strings.Cut(filepath.Base(k.image), "-")
 	root := filepath.Join(dir, "lib", "modules", version)
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -47,6 +45,18 @@ func openKernel(dir string) (*kernel, error) {
 		k.builtin[moduleName(strings.TrimSpace(line))] = true
 	}
 	return k, nil
+}
+
+// file returns the one file of the package that matches a pattern.
+func (k *kernel) file(pattern string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(k.dir, pattern))
+	if err != nil {
+		return "", err
+	}
+	if len(files) != 1 {
+		return "", fmt.Errorf("kernel %s: %d files %s, want one: simulator/hil/install fetches them", k.dir, len(files), pattern)
+	}
+	return files[0], nil
 }
 
 // moduleName returns the name of a module's file, in which - and _ are one.

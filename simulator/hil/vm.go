@@ -122,6 +122,13 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 		"-append", fmt.Sprintf("%s panic=-1 quiet rdinit=/init %s=%s", s.append, control.HostArgument, net.JoinHostPort(HostAddr, hostPort)),
 		"-netdev", "user,id=net")
 	args = append(args, s.network...)
+	if s.dtb != "" {
+		dtb, err := k.file(s.dtb)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-dtb", dtb)
+	}
 	for i, disk := range o.Disks {
 		id := "disk" + strconv.Itoa(i)
 		args = append(args, "-drive", disk+",if=none,id="+id, "-device", "virtio-blk-pci,romfile=,drive="+id)

@@ -32,9 +32,8 @@ func resolutions() map[string]func(c *agent.SensorChip, m telemetry.Measure, val
 // humidity has 16 bits. The integer formulas differ from the others by up to
 // 0.0076 K, 0.54 Pa and 0.01 % (simulator/i2csim/README.md).
 func bosch(c *agent.SensorChip, m telemetry.Measure, _ float64) float64 {
-	samples, filter := c.Climate()
-	steps := 16 / float64(samples)
-	if filter > 0 {
+	steps := 16 / float64(or(c.Oversampling, 1))
+	if or(c.Filter, 0) > 0 {
 		steps = 1
 	}
 	switch m {
@@ -51,15 +50,22 @@ func bosch(c *agent.SensorChip, m telemetry.Measure, _ float64) float64 {
 // measurement time 69, half of it in H-resolution mode 2, and L-resolution mode
 // has multiples of 4.
 func bh1750(c *agent.SensorChip, _ telemetry.Measure, _ float64) float64 {
-	mode, measurementTime := c.Light()
-	count := 1 / 1.2 * 69 / float64(measurementTime)
-	switch mode {
+	count := 1 / 1.2 * 69 / float64(or(c.MeasurementTime, 69))
+	switch or(c.Mode, "high") {
 	case "high2":
 		count /= 2
 	case "low":
 		count *= 4
 	}
 	return count / 2
+}
+
+// or returns the value of a setting, or what holds where it is left out.
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
 }
 
 func apart(a, b float64) float64 { return math.Abs(a - b) }
