@@ -52,7 +52,9 @@ func TestPowerCutControls(t *testing.T) {
 			if test.how == "" {
 				p := newPromises(func() uint64 { return 0 })
 				untilOff(t, d, g, func(ctx context.Context) error {
-					return g.runAgent(ctx, agentConfig(nobody, 20*time.Millisecond), test.mountOptions, &witness{promises: p, first: map[string]uint64{}})
+					return g.runAgent(ctx, run{
+						config: agentConfig(nobody, 20*time.Millisecond), options: test.mountOptions, witnessed: &witness{promises: p, first: map[string]uint64{}},
+					})
 				})
 				left, err := readImage(image)
 				if err != nil {
@@ -140,8 +142,10 @@ func TestKillOfQEMU(t *testing.T) {
 	p := newPromises(func() uint64 { return 0 })
 	w := &witness{promises: p, first: map[string]uint64{}}
 	ended := make(chan error, 1)
-	go func() { ended <- g.runAgent(t.Context(), agentConfig(nobody, 20*time.Millisecond), "", w) }()
-	await.True(t, time.Minute, "readings are committed", func() bool {
+	go func() {
+		ended <- g.runAgent(t.Context(), run{config: agentConfig(nobody, 20*time.Millisecond), witnessed: w})
+	}()
+	await.True(t, stepLimit, "readings are committed", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatal(err)

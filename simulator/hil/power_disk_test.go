@@ -139,7 +139,7 @@ func readImage(image string) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // it is in the image's temporary folder
 	// debugfs has no exit codes. What it says of an absent folder is no error here.
 	if out, err := tool("debugfs", "-R", "rdump /buffer "+dir, image).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("debugfs: %w\n%s", err, out)
@@ -166,14 +166,25 @@ func readImage(image string) (*contents, error) {
 	for _, sensor := range s.Sensors {
 		c.next[sensor.ID] = sensor.Next
 	}
-	dump, err := agentBuffer("dump", "--dir", dir, "--all")
+	dump, err := agentBuffer("dump", "--dir", dir, "--all", "--waiting")
 	if err != nil {
 		return nil, err
 	}
 	var decoder telemetry.Decoder
 	for line := range bytes.Lines(dump) {
 		var f telemetry.Frame
-		if err := decoder.Decode(bytes.TrimSpace(line), &f); err != nil {
+		var waiting struct {
+			Frame struct {
+				ID         string
+				Epoch, Seq uint64
+			}
+		}
+		if bytes.HasPrefix(line, []byte(`{"waiting":`)) { // it has no timestamp yet
+			if err := json.Unmarshal(line, &waiting); err != nil {
+				return nil, fmt.Errorf("buffer dump: %w: %s", err, line)
+			}
+			f = telemetry.Frame{ID: waiting.Frame.ID, Epoch: waiting.Frame.Epoch, Seq: waiting.Frame.Seq, Sequenced: true}
+		} else if err := decoder.Decode(bytes.TrimSpace(line), &f); err != nil {
 			return nil, fmt.Errorf("buffer dump: %w: %s", err, line)
 		}
 		if f.IsLoss() {

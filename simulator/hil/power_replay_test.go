@@ -129,8 +129,10 @@ func record(t *testing.T, image string) (*promises, []writelog.Entry) {
 
 	g := boot(t, programs(t), "driver=blklogwrites,file.driver=raw,file.file.filename="+image+",log.driver=raw,log.file.filename="+logFile)
 	ended := make(chan error, 1)
-	go func() { ended <- g.runAgent(t.Context(), agentConfig(broker.Addr(), 10*time.Millisecond), "", w) }()
-	await.True(t, time.Minute, "enough is committed", func() bool {
+	go func() {
+		ended <- g.runAgent(t.Context(), run{config: agentConfig(broker.Addr(), 10*time.Millisecond), witnessed: w})
+	}()
+	await.True(t, stepLimit, "enough is committed", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatal(err)
@@ -142,7 +144,7 @@ func record(t *testing.T, image string) (*promises, []writelog.Entry) {
 	if err := g.PowerOff(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
+	t.Logf("the machine is off: %v", <-ended)
 	data, err := os.ReadFile(logFile)
 	if err != nil {
 		t.Fatal(err)
