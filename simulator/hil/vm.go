@@ -121,7 +121,7 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 
 	args := append([]string{}, s.args...)
 	args = append(args,
-		"-nodefaults", "-no-reboot", "-nographic", "-monitor", "none", "-serial", "stdio",
+		"-nodefaults", "-no-reboot", "-nographic", "-monitor", "none",
 		"-rtc", "base=1970-01-01T00:00:00",
 		"-kernel", k.image, "-initrd", initrd,
 		"-append", fmt.Sprintf("%s panic=-1 quiet rdinit=/init %s=%s", s.append, control.HostArgument, net.JoinHostPort(HostAddr, hostPort)),
