@@ -282,7 +282,7 @@ func (c *HTU21D) Read(p []byte) bool {
 	defer c.mu.Unlock()
 	now := c.now()
 	c.advance(now)
-	if now.Before(c.deafTill) || c.measuring || len(c.data) == 0 {
+	if now.Before(c.deafTill) || len(c.data) == 0 {
 		return false
 	}
 	answer(p, c.data)

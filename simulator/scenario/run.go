@@ -14,9 +14,9 @@ import (
 )
 
 // Run samples the scenario's sensors for its duration, by the clock that it
-// finds, and returns what came of it; see [Virtually] for a clock that does not
-// make one wait. The error is ctx's if that ends before, or one of the files
-// that the scenario names.
+// finds, and returns what came of it. If ctx ends before, the error is ctx's and
+// the report what came until then; other errors are those of the files that the
+// scenario names.
 func (s *Scenario) Run(ctx context.Context) (*Report, error) {
 	begin := time.Now()
 	world, err := s.World(begin)
@@ -44,19 +44,11 @@ func (s *Scenario) Run(ctx context.Context) (*Report, error) {
 			Believed: func() bool { return true },
 		},
 		Metrics: set,
-	}, func(f *telemetry.Frame) {
-		t.take(f)
-		if ctx.Err() != nil {
-			stop()
-		}
-	})
-	switch {
-	case err != nil:
+	}, t.take)
+	if err != nil {
 		return nil, err
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
 	}
-	return t.report(set), nil
+	return t.report(set), ctx.Err()
 }
 
 // tally counts readings as they are taken.
