@@ -29,9 +29,8 @@
 //
 //	lux = (c0 - c1) (1 - c1/c0) / CPL,  CPL = time in ms x gain / 408
 //
-// with the gains 1, 25, 428 and 9876 that both use. The datasheet's typical ones are
-// 24.5, 400 and 9200, each with a spread of about a tenth: that is how far two
-// ranges, or two chips, can differ. The formula is computed exactly, as
+// with the gains 1, 25, 428 and 9876, which are typical ones: two ranges, or two chips,
+// can differ. The formula is computed exactly, as
 // 408 (c0 - c1)^2 / (c0 x time x gain), to the nearest micro-lux.
 //
 // If the infrared channel counts as much as the other or more, as noise in the dark
@@ -48,7 +47,7 @@
 //
 // # Sources
 //
-//   - TSL2591 datasheet, ams, revision 1-03 (December 2015). Comments name its registers.
+//   - TSL2591 datasheet, ams, v2-04 (2018-Jun-05). Comments name its registers.
 //   - github.com/adafruit/Adafruit_TSL2591_Library, for the formula.
 //   - Linux, drivers/iio/light/tsl2591.c, for how long to wait for AVALID.
 //
