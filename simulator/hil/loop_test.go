@@ -437,7 +437,7 @@ func (l *loop) judge() {
 			}
 		}
 		// An emulated processor on a busy host can be too slow for a chip.
-		if values < 5 || slow > values/4 {
+		if values < 5 || slow > values/2 {
 			l.Errorf("%s: %d readings with values and %d too slow, want more and fewer", c.driver, values, slow)
 		}
 		l.progress("%s: %d readings: %d true, %d faults of ours, %d too slow, none missing", c.driver, len(seqs), values, len(seqs)-values-slow, slow)
