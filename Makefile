@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --fo
 test: ## everything that needs only Go, with the race detector
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
 	$(GO) test $(RACE) ./...
+
+scenario: ## FILE=mine.yaml in virtual time: a day takes seconds
+	TELLTALE_TEST_SCENARIO="$(abspath $(FILE))" $(GO) test -count 1 -v -run '^TestFile$$' ./simulator/scenario
 
 CHECKS ?= 3000
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
@@ -79,13 +82,13 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
-HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/hil/...
+HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
 
-hil: pi ## the release binaries on ARM kernels in QEMU, reading emulated chips; one test by ARGS="-run TestLoop/arm64"
+hil: build pi ## the release binaries on ARM kernels in QEMU: emulated chips, power cuts; one test by ARGS="-run TestLoop/arm64"
 	simulator/hil/install
 	$(HIL) -skip TestBoards $(ARGS)
 
-hil-all: pi ## that, and on emulated Raspberry Pis, which are slow
+hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi
 	$(HIL) $(ARGS)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -55,6 +56,10 @@ type Options struct {
 	// be opened is a fault of its chips until it can.
 	OpenBus func(name string) (i2c.BusCloser, error)
 
+	// Sysfs is where the kernel shows the devices that its drivers have; nil is
+	// the host's /sys.
+	Sysfs fs.FS
+
 	// Clock is the machine's clocks, of which Config.Clock says when they are
 	// believed; nil is the host's.
 	Clock *ClockSource
@@ -73,7 +78,7 @@ type Agent struct {
 	opts     Options // Config as it was at first
 	started  time.Time
 	clock    *clock.Clock
-	buses    map[string]*bus
+	buses    map[string]i2c.Bus
 	sampling sampling
 	current  atomic.Pointer[generation]
 	buffer   atomic.Pointer[buffer.Failover]
@@ -86,6 +91,16 @@ type Agent struct {
 	clockLogged  clock.State // belongs to the loop of commits
 }
 
+// setHost makes the host's what is not given.
+func (o *Options) setHost() {
+	if o.OpenBus == nil {
+		o.OpenBus = openHostBus
+	}
+	if o.Sysfs == nil {
+		o.Sysfs = os.DirFS("/sys")
+	}
+}
+
 // New returns an Agent. It opens nothing: that is for [Agent.Run].
 func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
@@ -94,14 +109,12 @@ func New(o Options) (*Agent, error) {
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
+	o.setHost()
 	a := &Agent{
 		opts:         o,
 		started:      time.Now(),
 		clock:        newClock(&o),
-		buses:        make(map[string]*bus),
+		buses:        make(map[string]i2c.Bus),
 		reloads:      newReloads(o.Metrics),
 		progress:     newProgress(),
 		commitErrors: o.Metrics.GetOrCreateCounter("telltale_agent_buffer_commit_errors_total"),

@@ -4,7 +4,9 @@ import (
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
 
+	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
+	"github.com/telltale-iot/telltale/drivers/tca9548a"
 )
 
 // bus is an I2C bus that is opened for each transaction. So one that is not there
@@ -40,12 +42,26 @@ func (b *bus) with(use func(i2c.Bus) error) error {
 	return use(open)
 }
 
-// bus returns the bus of that name, the same for all of its chips.
-func (a *Agent) bus(name string) *bus {
+// bus returns the bus of that name, the same for all of its chips, so that none
+// comes between what a multiplexer's transaction consists of.
+func (a *Agent) bus(name string) i2c.Bus {
 	b := a.buses[name]
 	if b == nil {
-		b = &bus{name, a.opts.OpenBus}
+		b = tca9548a.Share(&bus{name, a.opts.OpenBus})
 		a.buses[name] = b
 	}
 	return b
+}
+
+// busOf returns the bus on which a chip is, which may be a multiplexer's channel.
+func (a *Agent) busOf(c *config.Chip) (i2c.Bus, error) {
+	b := a.bus(c.Bus)
+	if c.Multiplexer == 0 {
+		return b, nil
+	}
+	m, err := tca9548a.New(b, tca9548a.Options{Address: c.Multiplexer})
+	if err != nil {
+		return nil, err
+	}
+	return m.Channel(c.Channel), nil
 }

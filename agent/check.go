@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"periph.io/x/conn/v3/i2c"
@@ -31,6 +32,7 @@ type CheckOptions struct {
 	Offline    bool // leave the broker out
 
 	OpenBus func(name string) (i2c.BusCloser, error) // nil: the host's
+	Sysfs   fs.FS                                    // nil: the host's
 	Machine *Machine                                 // nil: the host
 }
 
@@ -82,7 +84,7 @@ func (o *CheckOptions) chips(ctx context.Context) (Report, error) {
 	opens := make(map[string]bool)
 	for _, s := range o.Config.Sensors {
 		for _, c := range s.Chips {
-			if _, known := opens[c.Bus]; known {
+			if _, known := opens[c.Bus]; known || c.Kernel() {
 				continue
 			}
 			bus, err := o.OpenBus(c.Bus)
@@ -97,9 +99,9 @@ func (o *CheckOptions) chips(ctx context.Context) (Report, error) {
 	readable.Sensors = slices.Clone(readable.Sensors)
 	for i := range readable.Sensors {
 		s := &readable.Sensors[i]
-		s.Chips = slices.DeleteFunc(slices.Clone(s.Chips), func(c config.Chip) bool { return !opens[c.Bus] })
+		s.Chips = slices.DeleteFunc(slices.Clone(s.Chips), func(c config.Chip) bool { return !c.Kernel() && !opens[c.Bus] })
 	}
-	readings, err := Read(ctx, Options{Config: readable, OpenBus: o.OpenBus})
+	readings, err := Read(ctx, Options{Config: readable, OpenBus: o.OpenBus, Sysfs: o.Sysfs})
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func scan(ctx context.Context, open func(string) (i2c.BusCloser, error), a Adapt
 func detectable() (all []detect.Kind) {
 	for _, k := range kinds() {
 		addresses := config.Chip{Driver: k.driver}.Addresses()
-		all = append(all, detect.Kind{Driver: k.driver, Addresses: addresses, Recognise: k.recognise})
+		all = append(all, detect.Kind{Driver: k.driver, Addresses: addresses, Recognise: k.recognise, Silent: k.silent})
 	}
 	return all
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"periph.io/x/conn/v3/i2c"
+
 	"github.com/telltale-iot/telltale/agent/internal/diagnose"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/internal/telemetry"
@@ -32,10 +34,8 @@ type Readings []Reading
 // neither the buffer nor the broker. Of o only Config and OpenBus count. The error is
 // that of a configuration no agent could be made of, or of ctx.
 func Read(ctx context.Context, o Options) (Readings, error) {
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
-	a := &Agent{opts: o, buses: make(map[string]*bus)}
+	o.setHost()
+	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

@@ -18,18 +18,14 @@ func (a *Agent) sensor(c *config.Sensor) (sample.Sensor, error) {
 	s := sample.Sensor{ID: c.ID, Name: c.Name, PlaceID: c.PlaceID, Interval: c.Interval}
 	for i := range c.Chips {
 		chip := &c.Chips[i]
-		name := chipName(chip)
-		driver, err := newDriver(a.bus(chip.Bus), chip)
+		driver, err := a.newDriver(chip)
 		if err != nil {
-			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, name, err)
+			return sample.Sensor{}, fmt.Errorf("sensor %s: %s: %w", c.ID, chip.Name(), err)
 		}
-		s.Sources = append(s.Sources, sample.Source{Name: name, Measures: chip.Measures(), Chip: newSource(driver, chip)})
+		s.Sources = append(s.Sources, sample.Source{Name: chip.Name(), Measures: chip.Supplies(), Chip: newSource(driver, chip)})
 	}
 	return s, nil
 }
-
-// chipName is how logs, metrics and the status name a chip.
-func chipName(c *config.Chip) string { return fmt.Sprintf("%s@%s:%#02x", c.Driver, c.Bus, c.Address) }
 
 // source is a chip as package sample wants it: what its driver measures, unless the
 // converter is stuck, calibrated. It is for one goroutine.
@@ -41,7 +37,7 @@ type source struct {
 }
 
 func newSource(d driver, c *config.Chip) *source {
-	s := &source{driver: d, measures: c.Measures(), calibration: c.Correction()}
+	s := &source{driver: d, measures: c.Supplies(), calibration: c.Correction()}
 	for _, m := range s.measures {
 		s.converters[m].StuckAfter = c.Stuck(m)
 	}

@@ -83,7 +83,7 @@ func (a *Agent) calibrated() map[string]string {
 	for i := range sensors {
 		for j := range sensors[i].Chips {
 			if chip := &sensors[i].Chips[j]; len(chip.Calibration) > 0 {
-				days[chipName(chip)] = chip.Calibrated()
+				days[chip.Name()] = chip.Calibrated()
 			}
 		}
 	}

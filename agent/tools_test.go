@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,16 +42,7 @@ func attach(t *testing.T, chips map[uint16]string) *i2csim.Bus {
 		Illuminance: 300 * i2csim.Lux,
 	}
 	for address, driver := range chips {
-		var chip i2csim.Device
-		var err error
-		switch driver {
-		case "bme280":
-			chip, err = i2csim.NewBME280(i2csim.BME280Options{Source: air, Seed: uint64(address)})
-		case "bmp280":
-			chip, err = i2csim.NewBMP280(i2csim.BME280Options{Source: air, Seed: uint64(address)})
-		case "bh1750":
-			chip, err = i2csim.NewBH1750(i2csim.ChipOptions{Source: air})
-		}
+		chip, err := i2csim.NewChip(driver, i2csim.ChipOptions{Source: air, Seed: uint64(address)})
 		must(t, err)
 		must(t, bus.Attach(address, chip))
 	}
@@ -60,6 +54,49 @@ func detect(t *testing.T, o agent.DetectOptions) agent.Detected {
 	found, err := agent.Detect(t.Context(), o)
 	must(t, err)
 	return found
+}
+
+// TestEveryKind finds each kind of chip at each of its addresses, and reads it as
+// found, with what it is in.
+func TestEveryKind(t *testing.T) {
+	for _, driver := range i2csim.Kinds() {
+		addresses := 0
+		for address := uint16(0x08); address <= 0x77; address++ {
+			document := fmt.Sprintf("device: dev\nmqtt: {url: tcp://127.0.0.1:1}\nsensors: [{id: dev, interval: 10s, chips: [{driver: %s, address: %d}]}]", driver, address)
+			config, err := agent.ParseConfig("agent.yaml", []byte(document))
+			if err != nil {
+				continue // not one of its addresses
+			}
+			addresses++
+			synctest.Test(t, func(t *testing.T) {
+				open := oneBus(attach(t, map[uint16]string{address: driver}))
+				readings, err := agent.Read(t.Context(), agent.Options{Config: config, OpenBus: open})
+				must(t, err)
+				for m, want := range map[telemetry.Measure]float64{
+					telemetry.Temperature: 21.37, telemetry.Humidity: 44, telemetry.Pressure: 1013.25, telemetry.Luminosity: 300,
+				} {
+					v, ok := readings[0].Values.Get(m)
+					if off := v.Float() - want; ok && math.Abs(off) > 0.004*want { // half a count of a VEML7700
+						t.Errorf("%s at %#x: %v is %v, want %v", driver, address, m, v, want)
+					}
+				}
+				if readings[0].Fault != "" {
+					t.Errorf("%s at %#x: %v", driver, address, readings[0].Err)
+				}
+
+				// After a reading, for an AHT20 tells nothing before.
+				found := detect(t, agent.DetectOptions{OpenBus: open, Adapters: func() ([]agent.Adapter, error) {
+					return []agent.Adapter{{Name: "1"}}, nil
+				}})
+				if found.Chips() != 1 || found[0].Found[0].Driver != driver || found[0].Found[0].Address != address {
+					t.Errorf("%s at %#x is found as %+v", driver, address, found[0].Found)
+				}
+			})
+		}
+		if addresses == 0 {
+			t.Errorf("%s has no address", driver)
+		}
+	}
 }
 
 // TestDetected finds chips, and has an agent of the configuration that is written read

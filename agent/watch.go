@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/VictoriaMetrics/metrics"
+	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
@@ -26,16 +27,14 @@ type (
 // number. Of o.Config only the sensors and the clock count. The error is that of a
 // configuration no agent could be made of.
 func Watch(ctx context.Context, o Options, each func(*telemetry.Frame)) error {
-	if o.OpenBus == nil {
-		o.OpenBus = openHostBus
-	}
+	o.setHost()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()
 	}
-	a := &Agent{opts: o, buses: make(map[string]*bus)}
+	a := &Agent{opts: o, buses: make(map[string]i2c.Bus)}
 	var sensors []sample.Sensor
 	for i := range o.Config.Sensors {
 		s, err := a.sensor(&o.Config.Sensors[i])

@@ -16,9 +16,8 @@ import (
 // DefaultAddress is the chip's only I2C address.
 const DefaultAddress uint16 = 0x38
 
-// Commands (DHT20 data sheet, 7.3 and 7.4; AHT20 manual, table 9).
+// Commands (DHT20 data sheet, 7.3 and 7.4; AHT20 manual, 5.3).
 const (
-	cmdStatus     = 0x71
 	cmdInitialize = 0xBE // with 0x08 0x00
 	cmdMeasure    = 0xAC // with 0x33 0x00
 	cmdReset      = 0xBA
@@ -151,7 +150,7 @@ func (d *Dev) configure(ctx context.Context) error {
 // calibrated reads the status and reports whether the chip is calibrated.
 func (d *Dev) calibrated() (bool, error) {
 	var b [1]byte
-	if err := d.dev.Tx([]byte{cmdStatus}, b[:]); err != nil {
+	if err := d.dev.Tx(nil, b[:]); err != nil {
 		return false, fmt.Errorf("read status: %w", err)
 	}
 	return b[0]&statusCalibrated != 0, nil

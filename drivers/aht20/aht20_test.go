@@ -20,7 +20,7 @@ import (
 )
 
 func written(b ...byte) i2ctest.IO { return i2ctest.IO{Addr: 0x38, W: b} }
-func status(b byte) i2ctest.IO     { return i2ctest.IO{Addr: 0x38, W: []byte{0x71}, R: []byte{b}} }
+func status(b byte) i2ctest.IO     { return answered(b) }
 func answered(b ...byte) i2ctest.IO {
 	return i2ctest.IO{Addr: 0x38, R: b}
 }
@@ -203,6 +203,16 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// No humidity at all is a result, if there is a temperature.
+func TestDry(t *testing.T) {
+	d, _ := newDev(t, bustest.Play(t, configure, start, []i2ctest.IO{answered(withSum(0x18, 0, 0, 0x08, 0, 0)...)}))
+	var m drivers.Measurement
+	want := drivers.Measurement{Temperature: physic.ZeroCelsius + 50*physic.Celsius, Words: drivers.Words{Temperature: 0x80000}}
+	if err := d.Sense(t.Context(), &m); err != nil || m != want {
+		t.Errorf("got %+v, %v: want %+v", m, err, want)
+	}
+}
+
 // A temperature out of range does not make the chip suspect.
 func TestOutOfRange(t *testing.T) {
 	cold := []i2ctest.IO{answered(withSum(0x18, 0x80, 0, 0, 0, 1)...)}
@@ -289,11 +299,12 @@ func TestBrownOut(t *testing.T) {
 // anew.
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, err := New(bustest.Play(t, configure[:1], configure, start, configure, reading), Options{})
+		busy := []i2ctest.IO{answered(0x98, 0, 0, 0, 0, 0, 0)}
+		d, err := New(bustest.Play(t, configure[:1], configure, start, configure, start, busy, configure, reading), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, after := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond} {
+		for _, after := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 105 * time.Millisecond} {
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			defer cancel()
 			began := time.Now()

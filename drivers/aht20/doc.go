@@ -16,14 +16,16 @@
 //
 // # Source
 //
-// AHT20 product manuals, Aosong (ASAIR), version 1.0 (2020) and 1.1, section 5, and the
-// DHT20 data sheet, version 1.0 (May 2021), section 7, which is the clearer text. They
-// contradict each other on how many bits each quantity has; 20 and 20 is right.
+// AHT20 product manual, Aosong (ASAIR), version 1.1 (2020), section 5, and the DHT20 data
+// sheet, version 1.0 (May 2021), section 7, which is the clearer text. Versions of the
+// manual contradict each other on how many bits each quantity has; 20 and 20 is right.
 //
 // # Errata and traps
 //
 //   - The fourth byte holds the low four bits of the humidity and the high four of
 //     the temperature.
+//   - The manuals write 0x71 to get the status, which is the byte that addresses the
+//     chip for a read, and no command. The status is the first byte of any read.
 //   - While the chip is busy what it sends besides the status is of before. So the
 //     checksum is looked at after the busy bit.
 //   - The newer manuals ask for an initialization of registers 0x1B, 0x1C and 0x1E by

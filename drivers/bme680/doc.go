@@ -23,7 +23,7 @@
 //
 // # Sources
 //
-//   - BME680 datasheet, BST-BME680-DS001
+//   - BME680 datasheet, BST-BME680-DS001, revision 1.1 (April 2019)
 //   - for the formulas, Bosch's BME68x sensor API, version 4.4
 //
 // Comments cite sections of the first.

@@ -1,10 +1,8 @@
 package htu21d
 
 import (
-	"context"
 	"fmt"
 	"syscall"
-	"time"
 
 	"periph.io/x/conn/v3/physic"
 
@@ -21,6 +19,7 @@ type chip struct {
 	user    byte
 	pending []byte // what the next read gets
 	wait    int    // reads until then
+	busy    bool   // whether commands are not acknowledged until then, either
 	late    int    // what wait is after the command of a measurement
 
 	before func(n int) // nil, or called before each transaction, from 0
@@ -56,6 +55,9 @@ func (c *chip) Tx(addr uint16, w, r []byte) error {
 		c.pending = nil
 		return nil
 	}
+	if c.busy && c.wait > 0 {
+		return syscall.ENXIO
+	}
 	c.pending, c.wait = nil, 0
 	switch w[0] {
 	case 0xF3:
@@ -85,12 +87,4 @@ func (c *chip) Tx(addr uint16, w, r []byte) error {
 func withSum(word uint16) []byte {
 	b := []byte{byte(word >> 8), byte(word)}
 	return append(b, crc8.Sum(0, b...))
-}
-
-// slept is an Options.Sleep that takes no time and adds up what it was to take.
-type slept time.Duration
-
-func (s *slept) sleep(ctx context.Context, d time.Duration) error {
-	*s += slept(d)
-	return ctx.Err()
 }

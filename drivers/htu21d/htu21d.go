@@ -55,6 +55,9 @@ type Options struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
+// slowest is the longest time of any measurement.
+const slowest = 50 * time.Millisecond
+
 // settings are what goes with a resolution: its bits in the user register, and
 // the longest times of the measurements (HTU21D, "Operating characteristics";
 // Si7021, table 2).
@@ -66,7 +69,7 @@ type settings struct {
 func newSettings(resolution uint8) (s settings, ok bool) {
 	switch resolution {
 	case 14:
-		return settings{0, 50 * time.Millisecond, 22800 * time.Microsecond}, true
+		return settings{0, slowest, 22800 * time.Microsecond}, true
 	case 13:
 		return settings{1 << 7, 25 * time.Millisecond, 10700 * time.Microsecond}, true
 	case 12:
@@ -123,8 +126,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 //
 // It configures the chip if this is the first reading or the one before failed.
 // It takes the time of both measurements, 73 ms with 14 bits and 16 ms with 11; at
-// most, with a chip that is reset under way or late, about twice that and 100 ms;
-// or until ctx ends.
+// most, with a chip that is reset under way or late, 0.35 s; or until ctx ends.
 //
 // The error wraps that of the bus or of ctx, or is of one of the kinds ErrNotReady,
 // ErrCRC, ErrReset, ErrLowSupply and ErrOutOfRange of package drivers.
@@ -179,10 +181,16 @@ func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 	if err == nil {
 		rawHumidity, err = d.convert(ctx, "humidity", measureHumidity, d.set.humidity)
 	}
-	if err != nil && !errors.Is(err, drivers.ErrNotReady) {
+	switch {
+	case errors.Is(err, drivers.ErrNotReady):
+		// It may have been reset, and then measure with the resolution that
+		// takes longest, in which it does not acknowledge anything.
+		if err := d.sleep(ctx, slowest); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
 	}
-	// A chip that has no result may have been reset while it measured.
 	user, errUser := d.user()
 	switch {
 	case errUser == nil && user&(userResolution|userHeater) != d.set.user:

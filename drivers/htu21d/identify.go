@@ -33,7 +33,7 @@ func (m Model) String() string {
 }
 
 // readID reads the second half of the electronic id, whose first byte is the kind
-// of chip (Si7021, 5.4).
+// of chip (Si7021, 5.4). That of the HTU21D is from Tasmota's driver.
 var readID = []byte{0xFC, 0xC9}
 
 // Identify returns which of the models answers at an address of bus, by its
@@ -47,8 +47,7 @@ var readID = []byte{0xFC, 0xC9}
 // The error wraps that of the bus, or is a drivers.ErrWrongChip.
 func Identify(bus i2c.Bus, address uint16) (Model, error) {
 	d := Dev{dev: i2c.Dev{Bus: bus, Addr: address}, sleep: drivers.Sleep}
-	longest, _ := newSettings(14)
-	word, err := d.convert(context.Background(), "temperature", measureTemperature, longest.temperature)
+	word, err := d.convert(context.Background(), "temperature", measureTemperature, slowest)
 	switch {
 	case errors.Is(err, drivers.ErrNotReady), errors.Is(err, drivers.ErrCRC):
 		return 0, fmt.Errorf("%w: it measures no temperature", drivers.ErrWrongChip)

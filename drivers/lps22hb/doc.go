@@ -31,8 +31,9 @@
 //     waited for in vain afterwards.
 //   - There are reports of chips that never end a one-shot conversion (ST's forum,
 //     2016). They are drivers.ErrNotReady here, reading by reading.
-//   - A pressure offset (RPDS) is subtracted by the chip. The reset when it is
-//     configured clears one that another program has left.
+//   - The chip subtracts an offset from the pressure (RPDS), which a software reset
+//     keeps, as it does the low-current mode (RES_CONF). Both are cleared when the chip
+//     is configured, so that none is left that another program has set.
 //   - A broken cell reads as 760 hPa for good, which ST says of the LPS25H (AN4450,
 //     4.3). It is in range; the word, which does not change, tells.
 package lps22hb

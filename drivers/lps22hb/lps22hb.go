@@ -21,6 +21,7 @@ const (
 	regWhoAmI      = 0x0F
 	regCtrl1       = 0x10
 	regCtrl2       = 0x11
+	regOffset      = 0x18 // RPDS, and RES_CONF after it
 	regStatus      = 0x27
 	regResult      = 0x28 // to 0x2C: PRESS_OUT, TEMP_OUT, the low byte first
 	regFilterReset = 0x33 // LPFP_RES, reset by reading it
@@ -163,6 +164,9 @@ func (d *Dev) configure(ctx context.Context) error {
 	if err := d.waitReset(ctx); err != nil {
 		return err
 	}
+	if err := d.write("clear offset", regOffset, 0, 0, 0); err != nil {
+		return err
+	}
 	if err := d.write("configure", regCtrl1, d.ctrl1); err != nil {
 		return err
 	}
@@ -247,8 +251,9 @@ func (d *Dev) read(what string, reg byte, b []byte) error {
 	return nil
 }
 
-func (d *Dev) write(what string, reg, value byte) error {
-	if err := d.dev.Tx([]byte{reg, value}, nil); err != nil {
+// write writes a register's address and the values from there on.
+func (d *Dev) write(what string, b ...byte) error {
+	if err := d.dev.Tx(b, nil); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil

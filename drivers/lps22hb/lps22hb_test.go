@@ -29,6 +29,7 @@ func configure(ctrl1 byte) []i2ctest.IO {
 		register(0x0F, 0xB1),
 		written(0x11, 0x14),
 		register(0x11, 0x10),
+		{Addr: 0x5C, W: []byte{0x18, 0, 0, 0}},
 		written(0x10, ctrl1),
 		register(0x33, 0x00),
 	}
@@ -128,6 +129,18 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// The bounds of the ranges are in them.
+func TestBounds(t *testing.T) {
+	for _, r := range []result{
+		{0x00, 0x40, 0x10, 0x60, 0xF0}, // 260 hPa, -40 degree Celsius
+		{0x00, 0xC0, 0x4E, 0x34, 0x21}, // 1260 hPa, 85 degree Celsius
+	} {
+		if err := r.store(new(drivers.Measurement)); err != nil {
+			t.Errorf("% x: %v", r, err)
+		}
+	}
+}
+
 func TestRangeError(t *testing.T) {
 	for quantity, r := range map[string]result{
 		"pressure":    {0, 0, 0, 0xCB, 0x09},
@@ -218,7 +231,7 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 		}
 		return nil
 	}
-	switch c.reg[w[0]] = w[1]; {
+	switch copy(c.reg[w[0]:], w[1:]); {
 	case w[0] == regCtrl2 && w[1]&ctrl2Reset != 0:
 		c.reset()
 	case w[0] == regCtrl2 && w[1]&ctrl2OneShot != 0:

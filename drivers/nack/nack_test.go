@@ -66,11 +66,11 @@ func TestRead(t *testing.T) {
 		waits time.Duration
 	}{
 		{name: "at once", waits: 8 * time.Millisecond},
-		{name: "a little late", bus: nacks(1), waits: 8*time.Millisecond + Interval},
-		{name: "in time", bus: nacks(Reads - 1), waits: 8*time.Millisecond + (Reads-1)*Interval},
-		{name: "too late", bus: nacks(Reads), cause: syscall.ENXIO, late: true, waits: 8*time.Millisecond + (Reads-1)*Interval},
+		{name: "a little late", bus: nacks(1), waits: 10 * time.Millisecond},
+		{name: "in time", bus: nacks(Reads - 1), waits: 26 * time.Millisecond},
+		{name: "too late", bus: nacks(Reads), cause: syscall.ENXIO, late: true, waits: 26 * time.Millisecond},
 		{name: "bus error", bus: late{syscall.EIO}, cause: syscall.EIO, waits: 8 * time.Millisecond},
-		{name: "late, then a bus error", bus: nacks(2, syscall.ETIMEDOUT), cause: syscall.ETIMEDOUT, waits: 8*time.Millisecond + 2*Interval},
+		{name: "late, then a bus error", bus: nacks(2, syscall.ETIMEDOUT), cause: syscall.ETIMEDOUT, waits: 12 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var slept time.Duration

@@ -121,7 +121,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // the range, from 0.01 lx to 20.48 lx. It leaves m as it is if it fails. The word
 // is the result as the chip sends it: the count, and the range in bits 15 to 12.
 //
-// It takes 113 ms, or 883 ms with the long conversion time; with a chip that is
+// It takes 123 ms, or 893 ms with the long conversion time; with a chip that is
 // late or reset under way at most four times as long; or until ctx ends.
 //
 // The error wraps that of the bus or of ctx, or is of one of the kinds
@@ -171,8 +171,9 @@ func (d *Dev) convert(ctx context.Context) (uint16, error) {
 	if err := d.dev.Tx([]byte{regConfiguration, byte(start >> 8), byte(start)}, nil); err != nil {
 		return 0, fmt.Errorf("start: %w", err)
 	}
-	// The longest conversion, and 3 ms until the result is there (6.5, 6.6).
-	if err := d.sleep(ctx, d.time*11/10+3*time.Millisecond); err != nil {
+	// The longest conversion, 3 ms until the result is there (6.5), and 10 ms in
+	// which the range is found (7.4.1).
+	if err := d.sleep(ctx, d.time*11/10+13*time.Millisecond); err != nil {
 		return 0, err
 	}
 	if err := d.waitReady(ctx); err != nil {

@@ -66,13 +66,13 @@ func TestSense(t *testing.T) {
 		time    time.Duration
 	}{
 		// The examples of the OPT3004's datasheet (table 8-9), which has the same register.
-		{"datasheet's 0.01 lx", Options{}, conversion(0b0000_0000_0000_0001), measurement(10*light.MilliLux, 0x0001), 883 * time.Millisecond},
-		{"datasheet's 40.95 lx", Options{}, conversion(0b0000_1111_1111_1111), measurement(40950*light.MilliLux, 0x0FFF), 883 * time.Millisecond},
-		{"datasheet's 88.80 lx", Options{}, conversion(0b0011_0100_0101_0110), measurement(88800*light.MilliLux, 0x3456), 883 * time.Millisecond},
-		{"short", Options{ConversionTime: ShortConversion}, short, measurement(11280*light.MilliLux, 0x1234), 113 * time.Millisecond},
-		{"dark", Options{}, conversion(0), measurement(0, 0), 883 * time.Millisecond},
-		{"the most", Options{}, conversion(0xBFFE), measurement(83845120*light.MilliLux, 0xBFFE), 883 * time.Millisecond},
-		{"late", Options{}, late, measurement(10*light.MilliLux, 1), (883 + 11*80) * time.Millisecond},
+		{"datasheet's 0.01 lx", Options{}, conversion(0b0000_0000_0000_0001), measurement(10*light.MilliLux, 0x0001), 893 * time.Millisecond},
+		{"datasheet's 40.95 lx", Options{}, conversion(0b0000_1111_1111_1111), measurement(40950*light.MilliLux, 0x0FFF), 893 * time.Millisecond},
+		{"datasheet's 88.80 lx", Options{}, conversion(0b0011_0100_0101_0110), measurement(88800*light.MilliLux, 0x3456), 893 * time.Millisecond},
+		{"short", Options{ConversionTime: ShortConversion}, short, measurement(11280*light.MilliLux, 0x1234), 123 * time.Millisecond},
+		{"dark", Options{}, conversion(0), measurement(0, 0), 893 * time.Millisecond},
+		{"the most", Options{}, conversion(0xBFFE), measurement(83845120*light.MilliLux, 0xBFFE), 893 * time.Millisecond},
+		{"late", Options{}, late, measurement(10*light.MilliLux, 1), (893 + 11*80) * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, slept := newDev(t, bustest.Play(t, identify, tt.ops), tt.options)
@@ -320,7 +320,7 @@ func FuzzSense(f *testing.F) {
 		if bustest.Check(t, d, &m) && (m.Illuminance < 0 || m.Illuminance >= 83865600*light.MilliLux) {
 			t.Errorf("got %+v", m)
 		}
-		if bound := 4 * 883 * time.Millisecond; time.Duration(*slept) > bound {
+		if bound := 4 * 893 * time.Millisecond; time.Duration(*slept) > bound {
 			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
 		}
 	})

@@ -75,7 +75,7 @@ func (f *field) setString(v reflect.Value, s string) (want string) {
 // setNumber stores an int64 or uint64 in an integer setting.
 func (f *field) setNumber(v reflect.Value, n any) (want string) {
 	if f.kind != number {
-		if f.kind == text && f.enum == nil {
+		if f.kind == text && f.enum == nil && f.wanted == "" {
 			return "text; put it in quotes"
 		}
 		return f.want()

@@ -28,6 +28,7 @@ const (
 	si7021Firmware  = 0x84B8
 	si7021Version20 = 0x20
 	si7021Device    = 0x15 // the serial number's byte that says what chip it is: 21
+	htu21dDevice    = 0x32 // the same, as owners of the chip have read it: libraries tell the two apart by it
 )
 
 // The user register.
@@ -112,7 +113,14 @@ type HTU21D struct {
 }
 
 // NewHTU21D returns a HTU21D that is idle.
-func NewHTU21D(o ChipOptions) (*HTU21D, error) { return newHTU21D("htu21d", o, htu21dKind()) }
+func NewHTU21D(o ChipOptions) (*HTU21D, error) {
+	c, err := newHTU21D("htu21d", o, htu21dKind())
+	if err != nil {
+		return nil, err
+	}
+	c.serial[4] = htu21dDevice
+	return c, nil
+}
 
 // NewSi7021 returns a Si7021-A20, firmware revision 2.0, that is idle.
 func NewSi7021(o ChipOptions) (*HTU21D, error) {
@@ -274,7 +282,7 @@ func (c *HTU21D) Read(p []byte) bool {
 	defer c.mu.Unlock()
 	now := c.now()
 	c.advance(now)
-	if now.Before(c.deafTill) || c.measuring || len(c.data) == 0 {
+	if now.Before(c.deafTill) || len(c.data) == 0 {
 		return false
 	}
 	answer(p, c.data)

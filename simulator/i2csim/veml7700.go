@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Command codes, each of a 16-bit register (VEML7700 data sheet, table 1).
+// Command codes, each of a 16-bit register (VEML7700 data sheet, table 1). The
+// one that is left out is the thresholds' status.
 const (
 	veml7700Config    = 0
 	veml7700High      = 1 // thresholds
@@ -13,7 +14,6 @@ const (
 	veml7700PowerSave = 3
 	veml7700ALS       = 4
 	veml7700White     = 5
-	veml7700Status    = 6 // of the thresholds
 	veml7700ID        = 7
 )
 

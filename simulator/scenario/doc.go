@@ -7,9 +7,10 @@
 // those that come with the program.
 //
 // [Scenario.Run] samples with the production code: schedules, drivers, quality.
-// It takes as long as the scenario says, by the clock that it finds; in a
-// bubble of testing/synctest, and by [Virtually], that is seconds for a day,
-// and exact: the numbers of readings are to be met to the last one.
+// It takes as long as the scenario says, by the clock that it finds. In a
+// bubble of testing/synctest that is seconds for a day, and exact: the numbers of
+// readings are to be met to the last one. So this package's tests run those that
+// come with the program.
 //
 // Each value that has no fault is compared with the emulated chip's own record
 // of what it converted, to the chip's resolution. One that differs is counted

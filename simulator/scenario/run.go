@@ -14,9 +14,9 @@ import (
 )
 
 // Run samples the scenario's sensors for its duration, by the clock that it
-// finds, and returns what came of it; see [Virtually] for a clock that does not
-// make one wait. The error is ctx's if that ends before, or one of the files
-// that the scenario names.
+// finds, and returns what came of it. If ctx ends before, the error is ctx's and
+// the report what came until then; other errors are those of the files that the
+// scenario names.
 func (s *Scenario) Run(ctx context.Context) (*Report, error) {
 	begin := time.Now()
 	world, err := s.World(begin)
@@ -44,19 +44,11 @@ func (s *Scenario) Run(ctx context.Context) (*Report, error) {
 			Believed: func() bool { return true },
 		},
 		Metrics: set,
-	}, func(f *telemetry.Frame) {
-		t.take(f)
-		if ctx.Err() != nil {
-			stop()
-		}
-	})
-	switch {
-	case err != nil:
+	}, t.take)
+	if err != nil {
 		return nil, err
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
 	}
-	return t.report(set), nil
+	return t.report(set), ctx.Err()
 }
 
 // tally counts readings as they are taken.
@@ -99,7 +91,7 @@ func newTally(s *Scenario, w *World) (*tally, error) {
 
 // placeOf is where an agent looks for a chip.
 func placeOf(c *agent.SensorChip) place {
-	return place{bus: c.Bus, address: c.Address}
+	return place{bus: c.Bus, address: c.Address, multiplexer: c.Multiplexer, channel: c.Channel}
 }
 
 // take counts one reading.
@@ -107,14 +99,18 @@ func (t *tally) take(f *telemetry.Frame) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.chips[f.ID] {
-		for _, m := range s.config.Measures() {
+		for _, m := range s.config.Supplies() {
 			q := t.qualities[f.ID][m]
-			if v, ok := f.Payload.Get(m); ok {
-				q.OK++
-				t.compare(q, s, v.Float(), time.UnixMilli(f.Timestamp))
-			} else {
+			v, ok := f.Payload.Get(m)
+			if !ok {
 				q.Faults[f.Faults[m]]++
+				continue
 			}
+			q.OK++
+			if raw, ok := f.Raw.Get(m); ok {
+				v = raw // a calibration is no error of the chip
+			}
+			t.compare(q, s, v.Float(), time.UnixMilli(f.Timestamp))
 		}
 		if s.chip != nil {
 			s.chip.forget()

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"cmp"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -198,8 +199,17 @@ func (f *File) sensor(id string) *agent.Sensor {
 func measuresOf(s *agent.Sensor) []telemetry.Measure {
 	var found []telemetry.Measure
 	for i := range s.Chips {
-		found = append(found, s.Chips[i].Measures()...)
+		found = append(found, s.Chips[i].Supplies()...)
 	}
 	slices.Sort(found)
 	return found
+}
+
+// Where says what the chip is, and where.
+func (c *Chip) Where() string {
+	where := fmt.Sprintf("%s at %#02x", c.Kind, c.Address)
+	if c.Multiplexer != nil && c.Channel != nil {
+		where += fmt.Sprintf(" behind channel %d of %#02x", *c.Channel, *c.Multiplexer)
+	}
+	return where
 }

@@ -336,8 +336,11 @@ func (f *Fault) validateWhen(report report, a applies) {
 	case !needsFor && f.For > 0:
 		report("for", "", "it left out: a brown-out is a moment")
 	}
-	if f.byTransaction() && !a.transactions {
+	switch {
+	case f.byTransaction() && !a.transactions:
 		report("fault", "", "it by times only")
+	case f.byTransaction() && f.Chip == "":
+		report("bus", "", "a chip, as nobody says in which order the chips of a bus are read")
 	}
 	chosen := 0
 	for _, given := range []bool{len(f.Transactions) > 0, f.EveryTransaction > 0, f.OneIn > 0} {

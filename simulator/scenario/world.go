@@ -110,6 +110,16 @@ func (w *World) OpenBus(name string) (i2c.BusCloser, error) {
 	return bus.Open(), nil
 }
 
+// Surroundings returns what surrounds a chip at a moment, and whether there is
+// one of that name. Drift and noise are the chip's own.
+func (w *World) Surroundings(chip string, t time.Time) (e i2csim.Environment, ok bool) {
+	m := w.chips[chip]
+	if m == nil {
+		return i2csim.Environment{}, false
+	}
+	return m.around.At(t), true
+}
+
 // mounted is a chip on its bus, with a record of what it has shown.
 type mounted struct {
 	i2csim.Chip

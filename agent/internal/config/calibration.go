@@ -101,7 +101,7 @@ func (p CalibrationPoint) valid() bool {
 func (c Chip) validateQuality(report report) {
 	settings.Within(report, "stuck_after", value(c.StuckAfter, 0), 0, maxStuckAfter)
 	settings.Within(report, "self_heating", c.SelfHeating, 0, maxSelfHeating)
-	measures := c.Measures()
+	measures := c.Supplies()
 	if measures == nil {
 		return // the driver is what is wrong
 	}
@@ -165,10 +165,10 @@ func (c *Chip) Calibrated() string {
 }
 
 // Stuck returns after how long a word that does not change means that the
-// converter of m is stuck; 0 is never. Light alone stays the same for hours if all
-// is well: it is dark all night.
+// converter of m is stuck; 0 is never. Light stays the same for hours if all is
+// well, as it is dark all night, and so may what the kernel gives: a DHT22 has tenths.
 func (c *Chip) Stuck(m telemetry.Measure) time.Duration {
-	if m == telemetry.Luminosity {
+	if m == telemetry.Luminosity || c.Kernel() {
 		return value(c.StuckAfter, 0)
 	}
 	return value(c.StuckAfter, time.Hour)

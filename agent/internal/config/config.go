@@ -73,34 +73,10 @@ type Sensor struct {
 	Chips    []Chip        `yaml:"chips" help:"the chips that supply its measures"`
 }
 
-// Chip is one chip on an I2C bus. Settings that are nil are not given; Climate,
-// Light and Stuck say what holds then.
-type Chip struct {
-	Driver  string `yaml:"driver" enum:"bme280,bmp280,bh1750" help:"what the chip is"`
-	Bus     string `yaml:"bus" help:"I2C bus: its number, /dev/i2c-N, or the adapter's name or a pattern of it"`
-	Address uint16 `yaml:"address" want:"an I2C address from 0x08 to 0x77" help:"7-bit I2C address"`
-
-	Oversampling    *int    `yaml:"oversampling" want:"1, 2, 4, 8 or 16" help:"bme280, bmp280: samples taken for one value (default 1)"`
-	Filter          *int    `yaml:"filter" want:"0, 2, 4, 8 or 16" help:"bme280, bmp280: coefficient of the chip's low-pass filter (default 0, off)"`
-	Mode            *string `yaml:"mode" enum:"high,high2,low" help:"bh1750: resolution, 1 lx, 0.5 lx or 4 lx (default high)"`
-	MeasurementTime *int    `yaml:"measurement_time" want:"a whole number from 31 to 254" help:"bh1750: content of its MTreg, sensitivity in proportion (default 69)"`
-
-	StuckAfter  *time.Duration   `yaml:"stuck_after" help:"time after which a converter's word that does not change is not believed any more; 0s: never (default 1h; luminosity 0s)"`
-	SelfHeating settings.Decimal `yaml:"self_heating" help:"kelvin by which the chip is warmer than the air that is asked for"`
-	Calibration []Calibration    `yaml:"calibration" help:"calibrations of its measures: measure, date, and offset or points"`
-}
-
 // Metrics is the agent's own metrics endpoint.
 type Metrics struct {
 	Listen string `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz (empty: none)"`
 }
-
-// The drivers.
-const (
-	BME280 = "bme280"
-	BMP280 = "bmp280"
-	BH1750 = "bh1750"
-)
 
 // The policies of a full buffer.
 const (
@@ -125,13 +101,6 @@ const (
 const (
 	UnsyncedWait = "wait"
 	UnsyncedSend = "send"
-)
-
-// The modes of a BH1750.
-const (
-	ModeHigh  = "high"
-	ModeHigh2 = "high2"
-	ModeLow   = "low"
 )
 
 // Default returns the configuration that holds where nothing else is said. It
@@ -167,9 +136,6 @@ func Default() Config {
 // SetDefaults gives a sensor its interval.
 func (s *Sensor) SetDefaults() { s.Interval = time.Second }
 
-// SetDefaults gives a chip the bus on the Raspberry Pi's header.
-func (c *Chip) SetDefaults() { c.Bus = "1" }
-
 // Parse reads a configuration file's content; name is the file's, for messages.
 // Secrets are read from the files that it names. The error is
 // [settings.Problems].
@@ -198,22 +164,3 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 
 // MinimumTime returns the moment at which the date Minimum begins in UTC.
 func (c Clock) MinimumTime() (time.Time, error) { return time.Parse(time.DateOnly, c.Minimum) }
-
-// Climate returns the settings of a BME280 or BMP280: how many samples make a
-// value, and the coefficient of the low-pass filter, 0 being off.
-func (c *Chip) Climate() (oversampling, filter int) {
-	return value(c.Oversampling, 1), value(c.Filter, 0)
-}
-
-// Light returns the settings of a BH1750: its mode and the content of its
-// measurement time register.
-func (c *Chip) Light() (mode string, measurementTime int) {
-	return value(c.Mode, ModeHigh), value(c.MeasurementTime, 69)
-}
-
-func value[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
-}

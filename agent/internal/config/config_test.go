@@ -65,13 +65,6 @@ func TestDerived(t *testing.T) {
 	if c.ClientID() != "a" || c.Username() != "b" {
 		t.Errorf("got client %s, user %s, want a and b", c.ClientID(), c.Username())
 	}
-	var chip Chip
-	if oversampling, filter := chip.Climate(); oversampling != 1 || filter != 0 {
-		t.Errorf("got oversampling %d, filter %d", oversampling, filter)
-	}
-	if mode, measurementTime := chip.Light(); mode != ModeHigh || measurementTime != 69 {
-		t.Errorf("got mode %s, measurement time %d", mode, measurementTime)
-	}
 	if config, err := (MQTT{URL: "tcp://a:1"}).ClientTLS(); config != nil || err != nil {
 		t.Errorf("tcp: got %v, %v", config, err)
 	}
@@ -87,6 +80,8 @@ func TestDerived(t *testing.T) {
 const good = "device: pi\nmqtt: {url: tcp://broker:1883}\n"
 
 // oneChip is good with a sensor, and the mapping of its chip left open.
+func chip(settings string) string { return good + "sensors: [{id: pi, chips: [{" + settings + "}]}]" }
+
 const oneChip = good + "sensors: [{id: pi, chips: [{driver: bme280, address: 0x76"
 
 // complete is all that an agent must be told.
@@ -186,8 +181,8 @@ var cases = []struct {
 	{name: "measure twice", yaml: good + "sensors:\n- id: pi\n  chips:\n  - {driver: bme280, address: 0x76}\n  - {driver: bmp280, address: 0x77}", beyond: true,
 		want: "agent.yaml:7:14: sensors[0].chips[1].driver: bmp280: want a chip without temperature, which chips[0] (bme280) supplies already; make it a sensor of its own"},
 
-	{name: "unknown driver", yaml: good + "sensors: [{id: pi, chips: [{driver: sht31, address: 0x44}]}]", want: "agent.yaml:3:37: sensors[0].chips[0].driver: sht31: want bme280, bmp280 or bh1750"},
-	{name: "no driver", yaml: good + "sensors: [{id: pi, chips: [{address: 0x76}]}]", want: "agent.yaml:3:28: sensors[0].chips[0].driver: want bme280, bmp280 or bh1750"},
+	{name: "unknown driver", yaml: good + "sensors: [{id: pi, chips: [{driver: sht31, address: 0x44}]}]", want: "agent.yaml:3:37: sensors[0].chips[0].driver: sht31: want aht20, bh1750, bme280, bme680, bmp280, bmp388, bmp390, htu21d, iio, lps22hb, opt3001, sht3x, sht4x, si7021, tsl2591 or veml7700"},
+	{name: "no driver", yaml: good + "sensors: [{id: pi, chips: [{address: 0x76}]}]", want: "agent.yaml:3:28: sensors[0].chips[0].driver: want what the chip is, such as bme280"},
 	{name: "number for a bus", yaml: oneChip + ", bus: 1}]}]", want: "agent.yaml:3:65: sensors[0].chips[0].bus: 1: want text; put it in quotes"},
 	{name: "no bus", yaml: oneChip + ", bus: ''}]}]", want: `agent.yaml:3:65: sensors[0].chips[0].bus: "": want the I2C bus, such as "1"`},
 	{name: "no address", yaml: good + "sensors: [{id: pi, chips: [{driver: bh1750}]}]", want: "agent.yaml:3:28: sensors[0].chips[0].address: want an I2C address from 0x08 to 0x77: a bh1750 has 0x23 or 0x5c"},
@@ -200,12 +195,37 @@ var cases = []struct {
 	{name: "oversampling", yaml: oneChip + ", oversampling: 3}]}]", want: "agent.yaml:3:74: sensors[0].chips[0].oversampling: 3: want 1, 2, 4, 8 or 16"},
 	{name: "much oversampling", yaml: oneChip + ", oversampling: 32}]}]", want: "agent.yaml:3:74: sensors[0].chips[0].oversampling: 32: want 1, 2, 4, 8 or 16"},
 	{name: "filter", yaml: oneChip + ", filter: 1}]}]", want: "agent.yaml:3:68: sensors[0].chips[0].filter: 1: want 0, 2, 4, 8 or 16"},
-	{name: "filter in words", yaml: oneChip + ", filter: off}]}]", want: "agent.yaml:3:68: sensors[0].chips[0].filter: off: want 0, 2, 4, 8 or 16"},
+	{name: "filter in words", yaml: oneChip + ", filter: off}]}]", want: "agent.yaml:3:68: sensors[0].chips[0].filter: off: want a whole number"},
 	{name: "mode of a bme280", yaml: oneChip + ", mode: high}]}]", want: "agent.yaml:3:66: sensors[0].chips[0].mode: high: want it left out: a bme280 has no mode"},
 	{name: "filter of a bh1750", yaml: good + "sensors: [{id: pi, chips: [{driver: bh1750, address: 0x23, filter: 0}]}]", want: "agent.yaml:3:68: sensors[0].chips[0].filter: 0: want it left out: a bh1750 has no filter"},
 	{name: "mode", yaml: good + "sensors: [{id: pi, chips: [{driver: bh1750, address: 0x23, mode: fast}]}]", want: "agent.yaml:3:66: sensors[0].chips[0].mode: fast: want high, high2 or low"},
 	{name: "measurement time", yaml: good + "sensors: [{id: pi, chips: [{driver: bh1750, address: 0x23, measurement_time: 30}]}]", want: "agent.yaml:3:78: sensors[0].chips[0].measurement_time: 30: want a whole number from 31 to 254"},
 
+	{name: "what another chip has", yaml: chip("driver: sht4x, address: 0x44, resolution: 14"), want: "agent.yaml:3:71: sensors[0].chips[0].resolution: 14: want it left out: an sht4x has no resolution"},
+	{name: "filter of a bmp390", yaml: chip("driver: bmp390, address: 0x76, filter: 2"), want: "agent.yaml:3:68: sensors[0].chips[0].filter: 2: want 0, 1, 3, 7, 15, 31, 63 or 127"},
+	{name: "gain of a tsl2591", yaml: chip("driver: tsl2591, address: 0x29, gain: 1/8"), want: "agent.yaml:3:67: sensors[0].chips[0].gain: 1/8: want auto, 1, 25, 428 or 9876"},
+	{name: "no such gain", yaml: chip("driver: tsl2591, address: 0x29, gain: '3'"), want: "agent.yaml:3:67: sensors[0].chips[0].gain: 3: want auto, 1/8, 1/4, 1, 2, 25, 428 or 9876"},
+	{name: "integration time", yaml: chip("driver: veml7700, address: 0x10, gain: '1', integration_time: 300ms"), want: "agent.yaml:3:91: sensors[0].chips[0].integration_time: 300ms: want 25ms, 50ms, 100ms, 200ms, 400ms or 800ms"},
+	{name: "integration time without gain", yaml: chip("driver: veml7700, address: 0x10, integration_time: 100ms"), want: "agent.yaml:3:80: sensors[0].chips[0].integration_time: 100ms: want it left out, or a gain that is not auto"},
+	{name: "conversion time", yaml: chip("driver: opt3001, address: 0x44, conversion_time: 200ms"), want: "agent.yaml:3:78: sensors[0].chips[0].conversion_time: 200ms: want 100ms or 800ms"},
+	{name: "address of an opt3001", yaml: chip("driver: opt3001, address: 0x48"), want: "agent.yaml:3:55: sensors[0].chips[0].address: 0x48: want an I2C address from 0x08 to 0x77: an opt3001 has 0x44, 0x45, 0x46 or 0x47"},
+	{name: "multiplexer", yaml: chip("driver: sht4x, address: 0x44, multiplexer: 0x6f"), want: "agent.yaml:3:72: sensors[0].chips[0].multiplexer: 0x6f: want the I2C address of a TCA9548A, from 0x70 to 0x77"},
+	{name: "channel", yaml: chip("driver: sht4x, address: 0x44, multiplexer: 0x70, channel: 8"), want: "agent.yaml:3:87: sensors[0].chips[0].channel: 8: want a channel of the multiplexer, from 0 to 7"},
+	{name: "channel of nothing", yaml: chip("driver: sht4x, address: 0x44, channel: 1"), want: "agent.yaml:3:68: sensors[0].chips[0].channel: 1: want it left out, or the address of a multiplexer"},
+	{name: "behind and before a multiplexer", yaml: chip("driver: sht4x, address: 0x44, multiplexer: 0x70}, {driver: opt3001, address: 0x44"), beyond: true,
+		want: "agent.yaml:3:106: sensors[0].chips[1].address: 0x44: want an address of its own; on bus 1, sensors[0].chips[0] (sht4x) has this one"},
+	{name: "one channel twice", yaml: chip("driver: sht4x, address: 0x44, multiplexer: 0x70, channel: 2}, {driver: opt3001, address: 0x44, multiplexer: 0x70, channel: 2"), beyond: true,
+		want: "agent.yaml:3:118: sensors[0].chips[1].address: 0x44: want an address of its own; on bus 1, sensors[0].chips[0] (sht4x) has this one"},
+	{name: "a multiplexer's address", yaml: chip("driver: bme280, address: 0x76}, {driver: bh1750, address: 0x23, multiplexer: 0x76"), beyond: true,
+		want: "agent.yaml:3:54: sensors[0].chips[0].address: 0x76: want an address of its own; on bus 1, the multiplexer of sensors[0].chips[1] has this one"},
+	{name: "no device", yaml: chip("driver: iio, measures: [pressure]"), want: "agent.yaml:3:28: sensors[0].chips[0].device: want the device's name, as in /sys/bus/iio/devices/*/name or /sys/class/hwmon/*/name"},
+	{name: "no measures", yaml: chip("driver: iio, device: dht11"), want: "agent.yaml:3:28: sensors[0].chips[0].measures: want what the device measures, such as [temperature, humidity]"},
+	{name: "measure twice of a device", yaml: chip("driver: iio, device: dht11, measures: [humidity, humidity]"), want: "agent.yaml:3:78: sensors[0].chips[0].measures[1]: humidity: want each measure once"},
+	{name: "path of a device", yaml: chip("driver: iio, device: hwmon/hwmon1, measures: [humidity]"), want: "agent.yaml:3:50: sensors[0].chips[0].device: hwmon/hwmon1: want the device's name, as in /sys/bus/iio/devices/*/name or /sys/class/hwmon/*/name"},
+	{name: "address of a device", yaml: chip("driver: iio, device: dht11, measures: [humidity], address: 0x44"), want: "agent.yaml:3:88: sensors[0].chips[0].address: 0x44: want it left out: an iio has no address"},
+	{name: "device of a chip", yaml: chip("driver: aht20, address: 0x38, device: aht20"), want: "agent.yaml:3:67: sensors[0].chips[0].device: aht20: want it left out: an aht20 has no device"},
+	{name: "device twice", yaml: good + "sensors:\n- {id: pi, chips: [{driver: iio, device: a, measures: [humidity]}]}\n- {id: pi.b, chips: [{driver: iio, device: a, measures: [pressure]}]}", beyond: true,
+		want: "agent.yaml:5:44: sensors[1].chips[0].device: a: want a device of its own; sensors[0].chips[0] (iio) has this one"},
 	{name: "stuck_after", yaml: oneChip + ", stuck_after: 721h}]}]",
 		want: "agent.yaml:3:73: sensors[0].chips[0].stuck_after: 721h: want from 0s to 720h", beyond: true},
 	{name: "self_heating", yaml: oneChip + ", self_heating: -1}]}]",
@@ -292,6 +312,23 @@ func TestSchemaAgrees(t *testing.T) {
 		"receipts on":       complete + "uplink: {receipts: on}",
 		"receipts true":     complete + "uplink: {receipts: true}",
 		"every option":      oneChip + ", oversampling: 16, filter: 0, bus: '1'}, {driver: bh1750, address: 92, mode: low, measurement_time: 31}]}]",
+		"every chip": good + `sensors:
+- {id: pi.1, chips: [{driver: bme680, address: 0x77, oversampling: 16, filter: 127}]}
+- {id: pi.2, chips: [{driver: bmp388, address: 0x76, oversampling: 32, filter: 1}]}
+- {id: pi.2b, chips: [{driver: htu21d, address: 0x40, resolution: 11, bus: "2"}]}
+- {id: pi.3, chips: [{driver: sht3x, address: 0x44, repeatability: low}, {driver: tsl2591, address: 0x29, gain: "9876", integration_time: 600ms}]}
+- {id: pi.4, chips: [{driver: sht4x, address: 0x46, repeatability: medium}, {driver: veml7700, address: 0x10, gain: auto}]}
+- {id: pi.5, chips: [{driver: aht20, address: 0x38}, {driver: opt3001, address: 0x45, conversion_time: 100ms}]}
+- {id: pi.6, chips: [{driver: si7021, address: 0x40, resolution: 13}]}
+- {id: pi.7, chips: [{driver: lps22hb, address: 0x5d, filter: 20}]}
+- {id: pi.8, chips: [{driver: bmp390, address: 0x76, bus: "2", filter: 63}]}
+- {id: pi.9, chips: [{driver: iio, device: a, measures: [luminosity, pressure]}, {driver: iio, device: 1-0044, measures: [humidity, temperature]}]}
+`,
+		"multiplexed": good + `sensors:
+- {id: pi.b, chips: [{driver: bme280, address: 0x76, multiplexer: 0x71}]}
+- {id: pi, chips: [{driver: bme280, address: 0x76, multiplexer: 0x70}]}
+- {id: pi.a, chips: [{driver: bme280, address: 0x76, multiplexer: 0x70, channel: 7}]}
+`,
 		"calibrations": oneChip + ", stuck_after: 0s, self_heating: 20, calibration: [{measure: pressure, date: 2026-11-26, offset: -1.5}, " +
 			"{measure: humidity, date: 2024-02-29, reference: salts, points: [{raw: 10, actual: '10'}, {raw: 20, actual: 30}]}, " +
 			"{measure: temperature, date: 2024-02-29, points: [{raw: 30, actual: 10}, {raw: 10, actual: 0}]}]}]}]",
@@ -308,10 +345,30 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 }
 
-func TestMeasures(t *testing.T) {
-	for driver, want := range map[string]string{BME280: "temperature humidity pressure", BMP280: "temperature pressure", BH1750: "luminosity", "": ""} {
+func TestChipNames(t *testing.T) {
+	for want, chip := range map[string]Chip{
+		"bme280@1:0x76":       {Driver: BME280, Bus: "1", Address: 0x76},
+		"sht4x@1:0x70.3:0x44": {Driver: SHT4X, Bus: "1", Address: 0x44, Multiplexer: 0x70, Channel: 3},
+		"veml7700@1:0x10":     {Driver: VEML7700, Bus: "1", Address: 0x10},
+		"iio@dht11":           {Driver: IIO, Bus: "1", Device: "dht11"},
+	} {
+		if got := chip.Name(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestSupplies(t *testing.T) {
+	for driver, want := range map[string]string{
+		AHT20: "temperature humidity", BH1750: "luminosity", BME280: "temperature humidity pressure",
+		BME680: "temperature humidity pressure", BMP280: "temperature pressure", BMP388: "temperature pressure",
+		BMP390: "temperature pressure", HTU21D: "temperature humidity", LPS22HB: "temperature pressure",
+		OPT3001: "luminosity", SHT3X: "temperature humidity", SHT4X: "temperature humidity",
+		Si7021: "temperature humidity", TSL2591: "luminosity", VEML7700: "luminosity",
+		IIO: "humidity pressure", "": "",
+	} {
 		var names []string
-		for _, m := range (Chip{Driver: driver}).Measures() {
+		for _, m := range (Chip{Driver: driver, Measures: []string{"pressure", "humidity"}}).Supplies() {
 			names = append(names, m.String())
 		}
 		if got := strings.Join(names, " "); got != want {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -51,12 +52,26 @@ func TestExample(t *testing.T) {
 	}
 	want := Default()
 	want.Device, want.MQTT.URL = "greenhouse-7", "tls://broker.example:8883"
-	climate, light := Chip{Driver: BME280, Address: 0x76}, Chip{Driver: BH1750, Address: 0x23}
-	climate.SetDefaults()
-	light.SetDefaults()
-	sensor := Sensor{ID: "greenhouse-7", Name: "Greenhouse 7", PlaceID: "house-2", Chips: []Chip{climate, light}}
-	sensor.SetDefaults()
-	want.Sensors = []Sensor{sensor}
+	want.Sensors = []Sensor{
+		{ID: "greenhouse-7", Name: "Greenhouse 7", PlaceID: "house-2", Chips: []Chip{
+			{Driver: BME280, Address: 0x76}, {Driver: BH1750, Address: 0x23},
+		}},
+		{ID: "greenhouse-7.shelf", Chips: []Chip{
+			{Driver: SHT4X, Address: 0x44}, {Driver: VEML7700, Address: 0x10, Gain: new("1/8")},
+		}},
+		{ID: "greenhouse-7.door", Chips: []Chip{
+			{Driver: HTU21D, Address: 0x40}, {Driver: OPT3001, Address: 0x47},
+		}},
+		{ID: "greenhouse-7.soil", Chips: []Chip{
+			{Driver: IIO, Device: "dht11", Measures: []string{"temperature", "humidity"}},
+		}},
+	}
+	for i := range want.Sensors {
+		want.Sensors[i].SetDefaults()
+		for j := range want.Sensors[i].Chips {
+			want.Sensors[i].Chips[j].SetDefaults()
+		}
+	}
 	if diff := cmp.Diff(want, got, configs); diff != "" {
 		t.Errorf("as it is: -want +got:\n%s", diff)
 	}
@@ -66,19 +81,21 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chips := want.Sensors[0].Chips
-	oversampling, filter := chips[0].Climate()
-	chips[0].Oversampling, chips[0].Filter = &oversampling, &filter
-	climateStuck, lightStuck := chips[0].Stuck(telemetry.Temperature), chips[1].Stuck(telemetry.Luminosity)
-	chips[0].StuckAfter, chips[1].StuckAfter = &climateStuck, &lightStuck
-	chips[0].Calibration = []Calibration{ // an example, as the file says
+	// What the comments say holds where nothing is said.
+	climate, light := &want.Sensors[0].Chips[0], &want.Sensors[0].Chips[1]
+	climate.Oversampling, climate.Filter = new(1), new(0)
+	light.Mode, light.MeasurementTime = new(ModeHigh), new(69)
+	want.Sensors[1].Chips[0].Repeatability = new(RepeatabilityHigh)
+	want.Sensors[1].Chips[1].IntegrationTime = new(100 * time.Millisecond)
+	want.Sensors[2].Chips[0].Resolution = new(14)
+	want.Sensors[2].Chips[1].ConversionTime = new(800 * time.Millisecond)
+	climate.StuckAfter, light.StuckAfter = new(climate.Stuck(telemetry.Temperature)), new(light.Stuck(telemetry.Luminosity))
+	climate.Calibration = []Calibration{ // an example, as the file says
 		{Measure: "temperature", Date: "2026-11-26", Reference: "Testo 110", Offset: decimal(t, "-0.35")},
 		{Measure: "humidity", Date: "2026-11-20", Reference: "salt solutions", Points: []CalibrationPoint{
 			{decimal(t, "35.1"), decimal(t, "32.8")}, {decimal(t, "74.2"), decimal(t, "75.3")},
 		}},
 	}
-	mode, measurementTime := chips[1].Light()
-	chips[1].Mode, chips[1].MeasurementTime = &mode, &measurementTime
 	if diff := cmp.Diff(want, got, configs); diff != "" {
 		t.Errorf("with all settings: -want +got:\n%s", diff)
 	}
@@ -196,7 +213,9 @@ func TestSchemaIsComplete(t *testing.T) {
 			}
 		case n.Items != nil:
 			found[path] = n
-			walk(path+"[]", n.Items)
+			if len(n.Items.Enum) == 0 { // else its elements are values, which the list tells
+				walk(path+"[]", n.Items)
+			}
 		default:
 			found[path] = n
 		}
@@ -227,7 +246,11 @@ func TestSchemaIsComplete(t *testing.T) {
 		}
 		if d.Values != nil {
 			var values []string
-			for _, v := range n.Enum {
+			enum := n.Enum
+			if n.Items != nil {
+				enum = n.Items.Enum
+			}
+			for _, v := range enum {
 				values = append(values, text(v))
 			}
 			if diff := cmp.Diff(d.Values, values); diff != "" {

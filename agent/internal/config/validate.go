@@ -16,7 +16,6 @@ type report = func(path, value, want string)
 const (
 	minInterval = 10 * time.Millisecond
 	maxInterval = 24 * time.Hour
-	maxSamples  = 16   // of a BME280's oversampling, and its filter's coefficient
 	maxFrames   = 1000 // in one message
 	maxInFlight = 1000
 	maxMessage  = 16 * settings.MiB
@@ -60,21 +59,53 @@ func validID(id string) bool {
 	return id != "" && len(id) <= telemetry.MaxID && strings.Trim(id, letters) == ""
 }
 
-// validateAddresses reports chips that would answer at once.
+// validateAddresses reports chips that would answer at once. One channel of all
+// multiplexers is on at a time; what is on the bus itself, the multiplexers
+// included, answers beside whatever is on it.
 func (c Config) validateAddresses(report report) {
+	type taken struct {
+		by          string
+		multiplexer uint16
+		channel     int
+	}
 	type place struct {
 		bus     string
 		address uint16
 	}
-	first := map[place]string{}
+	first := map[place][]taken{}
+	devices := map[string]string{} // that the kernel drives
+	multiplexers := map[place]string{}
 	for i, s := range c.Sensors {
 		for j, chip := range s.Chips {
+			multiplexers[place{busNumber(chip.Bus), chip.Multiplexer}] = fmt.Sprintf("sensors[%d].chips[%d]", i, j)
+		}
+	}
+	for i, s := range c.Sensors {
+		for j := range s.Chips {
+			chip := &s.Chips[j]
 			path := fmt.Sprintf("sensors[%d].chips[%d]", i, j)
+			name := fmt.Sprintf("%s (%s)", path, chip.Driver)
+			if chip.Kernel() {
+				key := chip.Driver + "@" + chip.Device
+				if other := devices[key]; other != "" {
+					report(path+".device", "", fmt.Sprintf("a device of its own; %s has this one", other))
+				} else {
+					devices[key] = name
+				}
+				continue
+			}
 			at := place{busNumber(chip.Bus), chip.Address}
-			if other, taken := first[at]; taken {
-				report(path+".address", "", fmt.Sprintf("an address of its own; on bus %s, %s has this one", chip.Bus, other))
-			} else if chip.validAddress() {
-				first[at] = fmt.Sprintf("%s (%s)", path, chip.Driver)
+			other := slices.IndexFunc(first[at], func(t taken) bool {
+				return t.multiplexer == 0 || chip.Multiplexer == 0 || t.multiplexer == chip.Multiplexer && t.channel == chip.Channel
+			})
+			behind, clash := multiplexers[at]
+			switch {
+			case clash && chip.Address != 0:
+				report(path+".address", "", fmt.Sprintf("an address of its own; on bus %s, the multiplexer of %s has this one", chip.Bus, behind))
+			case other >= 0:
+				report(path+".address", "", fmt.Sprintf("an address of its own; on bus %s, %s has this one", chip.Bus, first[at][other].by))
+			case chip.validAddress():
+				first[at] = append(first[at], taken{name, chip.Multiplexer, chip.Channel})
 			}
 		}
 	}
@@ -144,105 +175,16 @@ func (s Sensor) Validate(report report) {
 	var supplier [telemetry.Measures]string
 	for i, chip := range s.Chips {
 		path := fmt.Sprintf("chips[%d]", i)
-		for _, m := range chip.Measures() {
+		for _, m := range chip.Supplies() {
 			if other := supplier[m]; other != "" {
 				report(path+".driver", "", fmt.Sprintf("a chip without %v, which %s supplies already; make it a sensor of its own", m, other))
 				break
 			}
 		}
-		for _, m := range chip.Measures() {
+		for _, m := range chip.Supplies() {
 			supplier[m] = fmt.Sprintf("%s (%s)", path, chip.Driver)
 		}
 	}
-}
-
-// Measures returns what a chip supplies, nothing if its driver is unknown.
-func (c Chip) Measures() []telemetry.Measure {
-	switch c.Driver {
-	case BME280:
-		return []telemetry.Measure{telemetry.Temperature, telemetry.Humidity, telemetry.Pressure}
-	case BMP280:
-		return []telemetry.Measure{telemetry.Temperature, telemetry.Pressure}
-	case BH1750:
-		return []telemetry.Measure{telemetry.Luminosity}
-	default:
-		return nil
-	}
-}
-
-// Validate reports what is wrong with a chip by itself.
-func (c Chip) Validate(report report) {
-	if c.Driver == "" {
-		report("driver", "", "bme280, bmp280 or bh1750")
-	}
-	if c.Bus == "" {
-		report("bus", "", "the I2C bus, such as \"1\"")
-	}
-	if !c.validAddress() {
-		report("address", "", c.wantAddress())
-	}
-	c.validateQuality(report)
-	switch c.Driver {
-	case BME280, BMP280:
-		oversampling, filter := c.Climate()
-		if oversampling < 1 || !powerOfTwo(oversampling) {
-			report("oversampling", "", "1, 2, 4, 8 or 16")
-		}
-		if filter != 0 && filter < 2 || !powerOfTwo(filter) {
-			report("filter", "", "0, 2, 4, 8 or 16")
-		}
-		c.refuse(report, "mode", c.Mode != nil)
-		c.refuse(report, "measurement_time", c.MeasurementTime != nil)
-	case BH1750:
-		if _, t := c.Light(); t < 31 || t > 254 {
-			report("measurement_time", "", "a whole number from 31 to 254")
-		}
-		c.refuse(report, "oversampling", c.Oversampling != nil)
-		c.refuse(report, "filter", c.Filter != nil)
-	}
-}
-
-// refuse reports a setting that is given and that the chip does not have.
-func (c Chip) refuse(report report, path string, given bool) {
-	if given {
-		report(path, "", fmt.Sprintf("it left out: a %s has no %s", c.Driver, path))
-	}
-}
-
-// powerOfTwo takes 0 too.
-func powerOfTwo(n int) bool { return n >= 0 && n <= maxSamples && n&(n-1) == 0 }
-
-// Addresses returns those that the chip's pins can choose: BME280 and BMP280
-// datasheets, I2C interface, SDO low or high; BH1750 datasheet, slave address,
-// ADDR low or high.
-func (c Chip) Addresses() []uint16 {
-	switch c.Driver {
-	case BME280, BMP280:
-		return []uint16{0x76, 0x77}
-	case BH1750:
-		return []uint16{0x23, 0x5c}
-	default:
-		return nil
-	}
-}
-
-// The addresses that are not reserved: I2C-bus specification UM10204, 3.1.12.
-const (
-	firstAddress = 0x08
-	lastAddress  = 0x77
-)
-
-func (c Chip) validAddress() bool {
-	possible := c.Addresses()
-	return c.Address >= firstAddress && c.Address <= lastAddress && (possible == nil || slices.Contains(possible, c.Address))
-}
-
-func (c Chip) wantAddress() string {
-	want := fmt.Sprintf("an I2C address from 0x%02x to 0x%02x", firstAddress, lastAddress)
-	if possible := c.Addresses(); possible != nil {
-		want = fmt.Sprintf("%s: a %s has 0x%02x or 0x%02x", want, c.Driver, possible[0], possible[1])
-	}
-	return want
 }
 
 // Validate reports what is wrong with the metrics endpoint.

@@ -18,7 +18,7 @@ type chip struct {
 
 // measures are those of the chip.
 func (c chip) measures() []telemetry.Measure {
-	return config.Chip{Driver: c.Driver}.Measures()
+	return config.Chip{Driver: c.Driver}.Supplies()
 }
 
 // sensors shares the chips of all buses out among sensors, as few as possible:

@@ -38,6 +38,10 @@ type Kind struct {
 	// concludes. It may read, and write the address of a register that every
 	// chip of the kind has. Nothing else: the chip may be of any other kind.
 	Recognise func(bus i2c.Bus, address uint16) (m Match, evidence string)
+
+	// Silent is whether a chip of the kind acknowledges no read before a
+	// command. Recognise then writes one that only asks.
+	Silent bool
 }
 
 // Finding is an address that something has.
@@ -87,6 +91,9 @@ func Scan(ctx context.Context, bus i2c.Bus, a Adapter, kinds []Kind) ([]Finding,
 			found = append(found, identify(bus, address, kinds))
 		case sample.Reason(err) == sample.NACK:
 			failed, silent = 0, true
+			if f := identify(bus, address, ofSilent(kinds)); f.Match != No {
+				found = append(found, f)
+			}
 		default:
 			if failed++; failed == maxErrors {
 				return nil, fmt.Errorf("%w: %w", ErrStuck, err)
@@ -97,6 +104,10 @@ func Scan(ctx context.Context, bus i2c.Bus, a Adapter, kinds []Kind) ([]Finding,
 		return nil, ErrEverywhere
 	}
 	return found, nil
+}
+
+func ofSilent(kinds []Kind) []Kind {
+	return slices.DeleteFunc(slices.Clone(kinds), func(k Kind) bool { return !k.Silent })
 }
 
 // identify asks the kinds that can have the address.

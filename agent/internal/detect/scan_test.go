@@ -58,9 +58,48 @@ func newBus(t *testing.T, devices map[uint16]*dumb) *i2csim.Bus {
 
 // kinds have the same address, and one of them another besides.
 var kinds = []Kind{
-	{"sure", []uint16{0x40, 0x41}, byRegister(0xD0, 0x60, Certain)},
-	{"maybe", []uint16{0x40}, byRegister(0xD1, 0x60, Probable)},
-	{"other", []uint16{0x40}, byRegister(0xD0, 0x58, Certain)},
+	{Driver: "sure", Addresses: []uint16{0x40, 0x41}, Recognise: byRegister(0xD0, 0x60, Certain)},
+	{Driver: "maybe", Addresses: []uint16{0x40}, Recognise: byRegister(0xD1, 0x60, Probable)},
+	{Driver: "other", Addresses: []uint16{0x40}, Recognise: byRegister(0xD0, 0x58, Certain)},
+}
+
+// silent answers no read before a command.
+type silent struct {
+	dumb
+	asked bool
+}
+
+func (s *silent) Write(p []byte) int {
+	s.asked = true
+	return s.dumb.Write(p)
+}
+
+func (s *silent) Read(p []byte) bool { return s.asked && s.dumb.Read(p) }
+
+// A chip that answers no read is asked by the kinds that are so, and by no other.
+func TestScanAsksSilentChips(t *testing.T) {
+	bus := i2csim.NewBus(i2csim.BusOptions{Name: "bus"})
+	chip, loud := &silent{dumb: dumb{byte: 0x60}}, &silent{dumb: dumb{byte: 0x60}}
+	if err := errors.Join(bus.Attach(0x44, chip), bus.Attach(0x41, loud)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Scan(t.Context(), bus, Adapter{}, append([]Kind{
+		{Driver: "quiet", Addresses: []uint16{0x44, 0x45}, Recognise: byRegister(0x89, 0x60, Certain), Silent: true},
+		{Driver: "loud", Addresses: []uint16{0x44}, Recognise: byRegister(0x8A, 0x60, Certain)},
+	}, kinds...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Finding{{Address: 0x44, Driver: "quiet", Match: Certain, Evidence: "its id is 0x60"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([][]byte{{0x89}}, chip.written); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
+	}
+	if len(loud.written) > 0 {
+		t.Errorf("% x was written where nothing answers", loud.written)
+	}
 }
 
 func TestScan(t *testing.T) {

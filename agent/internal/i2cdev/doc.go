@@ -12,7 +12,9 @@
 // interrupted: it may have been on the wire.
 //
 // An open file keeps the adapter from being removed. When one on USB is unplugged,
-// i2c_del_adapter waits until its files are closed, and with it the hub's worker,
-// which therefore does not notice that the adapter was plugged in again. So keep a
-// [Bus] open no longer than it is used.
+// i2c_del_adapter (drivers/i2c/i2c-core-base.c, Linux 6.12) waits until its files
+// are closed, and with it the hub's worker, which therefore does not notice that the
+// adapter was plugged in again. So keep a [Bus] open no longer than it is used.
+// Transactions say meanwhile what the adapter's driver says: i2c-tiny-usb EIO, or
+// EOPNOTSUPP as it is asked first what it can do, and others ENODEV.
 package i2cdev

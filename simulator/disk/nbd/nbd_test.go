@@ -331,6 +331,15 @@ func TestRequestsThatEndTheConnection(t *testing.T) {
 	})
 }
 
+func TestAReadOfMoreThanIsTaken(t *testing.T) {
+	p := connect(t, &memory{t: t, data: make([]byte, 33<<20)})
+	p.transmit()
+	p.request(0, commandRead, 1, 0, 32<<20+512)
+	p.want(uint32(0x67446698), uint32(22), uint64(1))
+	p.request(0, commandFlush, 2, 0, 0)
+	p.want(uint32(0x67446698), uint32(0), uint64(2))
+}
+
 func TestASilentDeviceGivesNoReply(t *testing.T) {
 	m := &memory{t: t, data: make([]byte, 8192), err: ErrSilent}
 	p := connect(t, m)

@@ -25,12 +25,11 @@ const recordSize = 64
 const preallocated = 4 << 20
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, "writer:", err)
-		os.Exit(1)
-	}
+	_, _ = fmt.Fprintln(os.Stderr, "writer:", run(os.Args[1:], os.Stdout))
+	os.Exit(1)
 }
 
+// run returns only when something fails.
 func run(args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("want append FILE or range FILE")
