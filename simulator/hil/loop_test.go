@@ -32,8 +32,8 @@ const (
 	// early is by how much the clocks of host and guest may differ.
 	early = 50 * time.Millisecond
 
-	// stepLimit is for what takes seconds, on a busy host.
-	stepLimit = time.Minute
+	// loopLimit is for what takes seconds, on a busy host.
+	loopLimit = time.Minute
 
 	// recovery is how soon after an adapter is back each chip is read.
 	recovery = 5 * time.Second
@@ -269,7 +269,7 @@ func (l *loop) stopAgent(p *hil.Process) {
 func (l *loop) clockIsSetLater() {
 	l.Helper()
 	var contents struct{ Readings, Waiting uint64 }
-	await.True(l, stepLimit, "readings wait for the time", func() bool {
+	await.True(l, loopLimit, "readings wait for the time", func() bool {
 		out, errs, exit := l.run("buffer", "stat", "--dir", data+"/buffer", "--format", "json")
 		if exit.Code == 2 {
 			return false // there is none yet
@@ -309,7 +309,7 @@ func (l *loop) frames() []telemetry.Frame {
 // await waits until the database has what condition wants.
 func (l *loop) await(what string, condition func([]telemetry.Frame) bool) {
 	l.Helper()
-	await.True(l, stepLimit, what, func() bool { return condition(l.frames()) })
+	await.True(l, loopLimit, what, func() bool { return condition(l.frames()) })
 }
 
 // reads reports whether each chip has a reading with values from since on.
