@@ -248,7 +248,7 @@ func TestPowerCuts(t *testing.T) {
 	lossy := 0
 	began := time.Now()
 	for i, write := range []int{60, 3, 80, 8, 12, 50, 1, 70, 20, 30, 5, 90, 40, 100, 9, 55, 2, 65, 16, 120} {
-		cut := disk.Cuts[i%len(disk.Cuts)]
+		cut := disk.Cuts()[i%len(disk.Cuts())]
 		t.Run(fmt.Sprintf("%d after write %d, %v", i+1, write, cut), func(t *testing.T) {
 			d, drive := powerOn(t, image, rand.New(rand.NewPCG(uint64(i), 0)))
 			d.CutAfter(write, cut)
