@@ -29,8 +29,8 @@ const (
 	Tear                // of each sector of each write the same
 )
 
-// Cuts are all of them.
-var Cuts = []Cut{LoseAll, LoseNone, LoseSome, Tear}
+// Cuts returns all of them.
+func Cuts() []Cut { return []Cut{LoseAll, LoseNone, LoseSome, Tear} }
 
 func (c Cut) String() string {
 	switch c {

@@ -190,7 +190,7 @@ func TestDiskEqualsItsHistory(t *testing.T) {
 		}
 		m := medium(sectors("......"))
 		d := New(m, size*SectorSize, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)))
-		cut := rapid.SampledFrom(Cuts).Draw(t, "cut")
+		cut := rapid.SampledFrom(Cuts()).Draw(t, "cut")
 		letter := byte('A')
 		for pending := 0; pending < 5; {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {

@@ -145,7 +145,7 @@ func TestKillOfQEMU(t *testing.T) {
 	go func() {
 		ended <- g.runAgent(t.Context(), run{config: agentConfig(nobody, 20*time.Millisecond), witnessed: w})
 	}()
-	await.True(t, stepLimit, "readings are committed", func() bool {
+	await.True(t, powerLimit, "readings are committed", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatal(err)

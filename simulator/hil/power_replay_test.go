@@ -132,7 +132,7 @@ func record(t *testing.T, image string) (*promises, []writelog.Entry) {
 	go func() {
 		ended <- g.runAgent(t.Context(), run{config: agentConfig(broker.Addr(), 10*time.Millisecond), witnessed: w})
 	}()
-	await.True(t, stepLimit, "enough is committed", func() bool {
+	await.True(t, powerLimit, "enough is committed", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatal(err)

@@ -33,8 +33,8 @@ const root = "../.."
 // others.
 const device = "pi-1"
 
-// stepLimit is for a step on a machine that has other things to do.
-const stepLimit = 3 * time.Minute
+// powerLimit is for a step on a machine that has other things to do.
+const powerLimit = 3 * time.Minute
 
 // agentConfig returns the agent's configuration.
 func agentConfig(broker string, interval time.Duration) []byte {
@@ -131,7 +131,7 @@ func (g *guest) runAgent(ctx context.Context, r run) error {
 // cannot have done anything in between that a real one would not have.
 func untilOff(t *testing.T, d *disk.Disk, g *guest, do func(context.Context) error) disk.Loss {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), stepLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), powerLimit)
 	defer cancel()
 	failed := make(chan error, 1)
 	go func() { failed <- do(ctx) }()
@@ -248,7 +248,7 @@ func TestPowerCuts(t *testing.T) {
 	lossy := 0
 	began := time.Now()
 	for i, write := range []int{60, 3, 80, 8, 12, 50, 1, 70, 20, 30, 5, 90, 40, 100, 9, 55, 2, 65, 16, 120} {
-		cut := disk.Cuts[i%len(disk.Cuts)]
+		cut := disk.Cuts()[i%len(disk.Cuts())]
 		t.Run(fmt.Sprintf("%d after write %d, %v", i+1, write, cut), func(t *testing.T) {
 			d, drive := powerOn(t, image, rand.New(rand.NewPCG(uint64(i), 0)))
 			d.CutAfter(write, cut)
@@ -288,7 +288,7 @@ func TestPowerCuts(t *testing.T) {
 	go func() {
 		ended <- g.runAgent(t.Context(), run{config: agentConfig(c.MQTTAddr(), time.Hour), witnessed: w})
 	}()
-	await.True(t, stepLimit, "all is receipted", func() bool {
+	await.True(t, powerLimit, "all is receipted", func() bool {
 		m, answers := w.state()
 		select {
 		case err := <-ended:
@@ -310,7 +310,7 @@ func TestPowerCuts(t *testing.T) {
 func account(t *testing.T, c *cloud, p *promises) {
 	t.Helper()
 	sources := verify.Sources{Brokers: []string{c.KafkaAddr()}, MongoURI: c.MongoURI(), Database: pipeline.Database}
-	report, err := verify.Await(t.Context(), p.journal(), sources, verify.Rules{Window: time.Second}, stepLimit)
+	report, err := verify.Await(t.Context(), p.journal(), sources, verify.Rules{Window: time.Second}, powerLimit)
 	if err != nil {
 		t.Fatal(err)
 	}
