@@ -136,7 +136,7 @@ func startBus(t *testing.T) string {
 		}
 	})
 	var addr []string
-	await.True(t, stepLimit, "telltale-simulator bus to listen", func() bool {
+	await.True(t, loopLimit, "telltale-simulator bus to listen", func() bool {
 		addr = regexp.MustCompile(`USB/IP on (\S+:\d+)\.`).FindStringSubmatch(out.String())
 		return addr != nil
 	})
