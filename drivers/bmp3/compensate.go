@@ -102,8 +102,8 @@ func (c *calibration) temperature(adc uint32) int64 {
 // two behind a term is what its amount is below.
 func (c *calibration) pressure(adc uint32, t24 int64) int64 {
 	p := int64(adc)
-	square16 := (t24*t24 + 1<<31) >> 32    // 2^30
-	cube16 := (square16*t24 + 1<<23) >> 24 // 2^37
+	square16 := t24 * t24 >> 32    // 2^30
+	cube16 := square16 * t24 >> 24 // 2^37
 
 	// P5 to P8 are the coefficients of temperature alone.
 	offset16 := int64(c.P5)<<19 + // 2^35
