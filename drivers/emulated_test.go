@@ -15,8 +15,15 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/aht20"
+	"github.com/telltale-iot/telltale/drivers/bh1750"
+	"github.com/telltale-iot/telltale/drivers/bme280"
+	"github.com/telltale-iot/telltale/drivers/bme680"
+	"github.com/telltale-iot/telltale/drivers/bmp3"
+	"github.com/telltale-iot/telltale/drivers/htu21d"
 	"github.com/telltale-iot/telltale/drivers/lps22hb"
 	"github.com/telltale-iot/telltale/drivers/opt3001"
+	"github.com/telltale-iot/telltale/drivers/sht3x"
+	"github.com/telltale-iot/telltale/drivers/sht4x"
 	"github.com/telltale-iot/telltale/drivers/tca9548a"
 	"github.com/telltale-iot/telltale/drivers/tsl2591"
 	"github.com/telltale-iot/telltale/drivers/veml7700"
@@ -52,18 +59,48 @@ func all() []emulated {
 	return []emulated{
 		{"aht20", 0x38, func(bus i2c.Bus, s sleep) (senser, error) {
 			return aht20.New(bus, aht20.Options{Sleep: s})
-		}, func(m *drivers.Measurement, e i2csim.Environment) float64 {
-			return max(
-				math.Abs(float64(m.Temperature-e.Temperature))/(200e9/(1<<20)),
-				(math.Abs(float64(m.Humidity-e.Humidity))-1)/(1e7/(1<<20)),
-			)
-		}},
+		}, climate(200./(1<<20), 100./(1<<20), 0)},
+		// One sample has 16 bits: half a step of Bosch's pressures is 1.3 Pa. And the
+		// integer formulas, which the drivers use, differ from the others, which the
+		// emulators use, by up to 0.008 K, 0.01 %RH and 0.53 Pa (BME280).
+		{"bme280", 0x76, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bme280.New(bus, bme280.Options{Sleep: s})
+		}, climate(0.015, 0.02, 2)},
+		{"bmp280", 0x77, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bme280.New(bus, bme280.Options{Model: bme280.BMP280, Address: 0x77, Pressure: 16, Sleep: s})
+		}, climate(0.015, 0, 2)},
+		{"bme680", 0x76, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bme680.New(bus, bme680.Options{Sleep: s})
+		}, climate(0.015, 0.02, 2)},
+		{"bmp388", 0x76, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bmp3.New(bus, bmp3.Options{Pressure: 16, Sleep: s})
+		}, climate(0.01, 0, 2)},
+		{"bmp390", 0x77, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bmp3.New(bus, bmp3.Options{Model: bmp3.BMP390, Address: 0x77, Pressure: 8, Sleep: s})
+		}, climate(0.01, 0, 2)},
+		{"htu21d", 0x40, func(bus i2c.Bus, s sleep) (senser, error) {
+			return htu21d.New(bus, htu21d.Options{Sleep: s})
+		}, climate(175.72/(1<<14), 125./(1<<12), 0)},
+		{"si7021", 0x40, func(bus i2c.Bus, s sleep) (senser, error) {
+			return htu21d.New(bus, htu21d.Options{Resolution: 12, Sleep: s})
+		}, climate(175.72/(1<<12), 125./(1<<8), 0)},
+		{"sht3x", 0x44, func(bus i2c.Bus, s sleep) (senser, error) {
+			return sht3x.New(bus, sht3x.Options{Sleep: s})
+		}, climate(175./65535, 100./65535, 0)},
+		{"sht4x", 0x44, func(bus i2c.Bus, s sleep) (senser, error) {
+			return sht4x.New(bus, sht4x.Options{Sleep: s})
+		}, climate(175./65535, 125./65535, 0)},
 		{"lps22hb", 0x5C, func(bus i2c.Bus, s sleep) (senser, error) {
 			return lps22hb.New(bus, lps22hb.Options{Sleep: s})
-		}, pressure},
+		}, climate(0.01, 0, 100./4096)},
 		{"lps22hb", 0x5D, func(bus i2c.Bus, s sleep) (senser, error) {
 			return lps22hb.New(bus, lps22hb.Options{Address: 0x5D, Filter: 20, Sleep: s})
-		}, pressure},
+		}, climate(0.01, 0, 100./4096)},
+		{"bh1750", 0x23, func(bus i2c.Bus, s sleep) (senser, error) {
+			return bh1750.New(bus, bh1750.Options{Sleep: s})
+		}, func(m *drivers.Measurement, e i2csim.Environment) float64 {
+			return math.Abs(float64(m.Illuminance)-float64(e.Illuminance)) * 1.2 / 1e6
+		}},
 		{"opt3001", 0x44, func(bus i2c.Bus, s sleep) (senser, error) {
 			return opt3001.New(bus, opt3001.Options{Sleep: s})
 		}, func(m *drivers.Measurement, e i2csim.Environment) float64 {
@@ -89,11 +126,19 @@ func all() []emulated {
 	}
 }
 
-func pressure(m *drivers.Measurement, e i2csim.Environment) float64 {
-	return max(
-		math.Abs(float64(m.Pressure-e.Pressure))/(1e11/4096),
-		math.Abs(float64(m.Temperature-e.Temperature))/1e7,
-	)
+// climate returns an emulated.off by the steps of a chip in kelvin, percent and pascal,
+// which are 0 for what it does not measure.
+func climate(kelvin, percent, pascal float64) func(*drivers.Measurement, i2csim.Environment) float64 {
+	return func(m *drivers.Measurement, e i2csim.Environment) float64 {
+		off := math.Abs(float64(m.Temperature-e.Temperature)) / float64(physic.Kelvin) / kelvin
+		if percent > 0 { // the last digit is rounded
+			off = max(off, (math.Abs(float64(m.Humidity-e.Humidity))-1)/float64(physic.PercentRH)/percent)
+		}
+		if pascal > 0 {
+			off = max(off, math.Abs(float64(m.Pressure-e.Pressure))/float64(physic.Pascal)/pascal)
+		}
+		return off
+	}
 }
 
 // bench is an emulated chip, alone or behind a multiplexer, and its driver.
@@ -149,7 +194,7 @@ func environment(t *rapid.T) i2csim.Environment {
 	return i2csim.Environment{
 		Temperature: physic.ZeroCelsius + physic.Temperature(rapid.Int64Range(-39900, 84900).Draw(t, "milli degree Celsius"))*physic.MilliCelsius,
 		Humidity:    physic.RelativeHumidity(rapid.IntRange(0, 9_999_000).Draw(t, "humidity")),
-		Pressure:    physic.Pressure(rapid.Int64Range(260_010, 1259_990).Draw(t, "hundredth pascal")) * physic.Pascal / 10,
+		Pressure:    physic.Pressure(rapid.Int64Range(300_100, 1_099_900).Draw(t, "tenth pascal")) * physic.Pascal / 10,
 		Illuminance: i2csim.Illuminance(1e6 * math.Pow(10, rapid.Float64Range(-2, 4.7).Draw(t, "log of lux"))),
 	}
 }
@@ -181,6 +226,9 @@ func TestEmulated(t *testing.T) {
 // after them succeeds.
 func TestEmulatedBrownOut(t *testing.T) {
 	for _, e := range all() {
+		if e.chip == "bh1750" { // it reads 0 after one, as its package says
+			continue
+		}
 		t.Run(e.chip, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				b := newBench(t, &e, false)

@@ -16,7 +16,7 @@ import (
 // DefaultAddress is the chip's only I2C address.
 const DefaultAddress uint16 = 0x38
 
-// Commands (DHT20 data sheet, 7.3 and 7.4; AHT20 manual, table 9).
+// Commands (DHT20 data sheet, 7.3 and 7.4; AHT20 manual, 5.3).
 const (
 	cmdInitialize = 0xBE // with 0x08 0x00
 	cmdMeasure    = 0xAC // with 0x33 0x00

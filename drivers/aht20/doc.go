@@ -16,9 +16,9 @@
 //
 // # Source
 //
-// AHT20 product manuals, Aosong (ASAIR), version 1.0 (2020) and 1.1, section 5, and the
-// DHT20 data sheet, version 1.0 (May 2021), section 7, which is the clearer text. They
-// contradict each other on how many bits each quantity has; 20 and 20 is right.
+// AHT20 product manual, Aosong (ASAIR), version 1.1 (2020), section 5, and the DHT20 data
+// sheet, version 1.0 (May 2021), section 7, which is the clearer text. Versions of the
+// manual contradict each other on how many bits each quantity has; 20 and 20 is right.
 //
 // # Errata and traps
 //

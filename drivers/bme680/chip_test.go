@@ -1,10 +1,8 @@
 package bme680
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"periph.io/x/conn/v3/physic"
 )
@@ -129,12 +127,4 @@ func encodeResults(r raw) [8]byte {
 		byte(t >> 12), byte(t >> 4), byte(t << 4),
 		byte(h >> 8), byte(h),
 	}
-}
-
-// slept is an Options.Sleep that takes no time and adds up what it was to take.
-type slept time.Duration
-
-func (s *slept) sleep(ctx context.Context, d time.Duration) error {
-	*s += slept(d)
-	return ctx.Err()
 }

@@ -3,10 +3,8 @@ package bmp3
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 )
 
 // The transactions of a BMP388 with the example's calibration and measurement, at
@@ -48,10 +47,10 @@ var (
 
 const sampleTime = 4979 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	t.Helper()
-	s := new(slept)
-	o.Sleep = s.sleep
+	s := new(bustest.Slept)
+	o.Sleep = s.Sleep
 	d, err := New(bus, o)
 	if err != nil {
 		t.Fatal(err)
@@ -59,22 +58,12 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
 	return d, s
 }
 
-func play(t *testing.T, ops ...[]i2ctest.IO) *i2ctest.Playback {
-	p := &i2ctest.Playback{Ops: slices.Concat(ops...), DontPanic: true}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
-}
-
 func TestSense(t *testing.T) {
 	for id, model := range map[byte]Model{0x50: BMP388, 0x60: BMP390} {
 		t.Run(model.String(), func(t *testing.T) {
 			ops := slices.Concat(configure, measure, measure)
 			ops[0].R = []byte{id}
-			d, s := newDev(t, play(t, ops), Options{Model: model})
+			d, s := newDev(t, bustest.Play(t, ops), Options{Model: model})
 			for range 2 {
 				m := drivers.Measurement{Humidity: 42}
 				if err := d.Sense(t.Context(), &m); err != nil {
@@ -128,50 +117,14 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// failing is a bus on which the transaction of a number fails.
-type failing struct {
-	i2c.Bus
-	at    int
-	err   error
-	count int
-}
-
-func (b *failing) Tx(addr uint16, w, r []byte) error {
-	b.count++
-	if b.count-1 == b.at {
-		return b.err
-	}
-	return b.Bus.Tx(addr, w, r)
-}
-
 // Each transaction fails in turn. The error is the bus's, nothing is stored, and
 // the next reading starts anew and succeeds.
 func TestFailingTransaction(t *testing.T) {
-	whole := slices.Concat(configure, measure)
-	steady := slices.Concat(whole, measure)
-	for at := range steady {
-		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
-			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
-				d, _ := newDev(t, &failing{Bus: play(t, steady[:at], whole), at: at, err: errno}, Options{})
-				if at >= len(whole) {
-					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				var m drivers.Measurement
-				err := d.Sense(t.Context(), &m)
-				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "BMP388 at 0x76: ") {
-					t.Errorf("error %v: want one that wraps %v", err, errno)
-				}
-				if m != (drivers.Measurement{}) {
-					t.Errorf("%v was stored", m)
-				}
-				if err := d.Sense(t.Context(), &m); err != nil || m != values {
-					t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-				}
-			})
-		}
+	open := func(t testing.TB, bus i2c.Bus) bustest.Senser {
+		d, _ := newDev(t, bus, Options{})
+		return d
 	}
+	bustest.FailEach(t, open, slices.Concat(configure, measure), measure, values)
 }
 
 func TestWrongChip(t *testing.T) {
@@ -186,7 +139,7 @@ func TestWrongChip(t *testing.T) {
 		{BMP390, 0xFF, "id 0xff: want a BMP390"},
 	} {
 		// Nothing else is asked of the chip, and nothing written.
-		d, _ := newDev(t, play(t, []i2ctest.IO{{Addr: 0x76, W: []byte{0x00}, R: []byte{tt.id}}}), Options{Model: tt.want})
+		d, _ := newDev(t, bustest.Play(t, []i2ctest.IO{{Addr: 0x76, W: []byte{0x00}, R: []byte{tt.id}}}), Options{Model: tt.want})
 		err := d.Sense(t.Context(), new(drivers.Measurement))
 		if !errors.Is(err, drivers.ErrWrongChip) || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("error %v: want %q", err, tt.text)
@@ -208,7 +161,7 @@ func TestCalibrationReadWrong(t *testing.T) {
 			ops := slices.Clone(configure[:5])
 			ops[at].R = slices.Clone(ops[at].R)
 			ops[at].R[bit/8] ^= 1 << (bit % 8)
-			d, _ := newDev(t, play(t, ops, configure, measure), Options{})
+			d, _ := newDev(t, bustest.Play(t, ops, configure, measure), Options{})
 			var m drivers.Measurement
 			if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrBadCalibration) {
 				t.Fatalf("transaction %d, bit %d: error %v", at, bit, err)
@@ -269,7 +222,7 @@ func TestReadyOneByOne(t *testing.T) {
 		rest.R = slices.Clone(rest.R)
 		rest.R[0] = second
 		ops := slices.Concat(configure, measure[:1], []i2ctest.IO{partly, measure[2], rest, measure[2]})
-		d, _ := newDev(t, play(t, ops), Options{})
+		d, _ := newDev(t, bustest.Play(t, ops), Options{})
 		var m drivers.Measurement
 		if err := d.Sense(t.Context(), &m); err != nil || m != values {
 			t.Errorf("first %#x: got %v, %v: want %v", first, m, err, values)
@@ -293,7 +246,7 @@ func TestBrownOut(t *testing.T) {
 				chip.reset()
 			}
 		}
-		options.Sleep = new(slept).sleep
+		options.Sleep = new(bustest.Slept).Sleep
 		d, err := New(chip, options)
 		if err != nil {
 			t.Fatal(err)
@@ -467,7 +420,7 @@ func TestIdentify(t *testing.T) {
 		{0x00, 0, "wrong chip: id 0x00"}, // a multiplexer repeats what it was told
 		{0xFF, 0, "wrong chip: id 0xff"},
 	} {
-		got, err := Identify(play(t, []i2ctest.IO{{Addr: 0x77, W: []byte{0x00}, R: []byte{tt.id}}}), 0x77)
+		got, err := Identify(bustest.Play(t, []i2ctest.IO{{Addr: 0x77, W: []byte{0x00}, R: []byte{tt.id}}}), 0x77)
 		if tt.err == "" && (err != nil || got != tt.want) {
 			t.Errorf("id %#02x: got %v, %v: want %v", tt.id, got, err, tt.want)
 		}
@@ -476,48 +429,25 @@ func TestIdentify(t *testing.T) {
 		}
 	}
 	errBus := errors.New("no bus")
-	if _, err := Identify(&failing{err: errBus}, 0x76); !errors.Is(err, errBus) {
+	if _, err := Identify(&bustest.Failing{Err: errBus}, 0x76); !errors.Is(err, errBus) {
 		t.Errorf("got %v: want %v", err, errBus)
 	}
-}
-
-// babble is a bus that answers each read with the next bytes of itself.
-type babble []byte
-
-func (b *babble) String() string                  { return "babble" }
-func (b *babble) SetSpeed(physic.Frequency) error { return nil }
-
-func (b *babble) Tx(_ uint16, _, r []byte) error {
-	if len(r) > len(*b) {
-		return syscall.EIO
-	}
-	*b = (*b)[copy(r, *b):]
-	return nil
 }
 
 // Whatever a bus answers, a reading ends within its bound, with values in range
 // or an error of a kind.
 func FuzzSense(f *testing.F) {
-	var answers []byte
-	for _, op := range slices.Concat(configure, measure) {
-		answers = append(answers, op.R...)
-	}
+	answers := bustest.Answers(configure, measure)
 	f.Add(answers)
 	f.Add(slices.Concat(answers[:1], make([]byte, 20)))
-	kinds := []error{
-		drivers.ErrNotReady, drivers.ErrWrongChip, drivers.ErrBadCalibration, drivers.ErrReset, drivers.ErrOutOfRange,
-		syscall.EIO,
-	}
 	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := babble(answers)
+		bus := bustest.Babble(answers)
 		d, s := newDev(t, &bus, Options{})
 		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err == nil {
+		if bustest.Check(t, d, &m) {
 			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Pressure < minPressure || m.Pressure > maxPressure {
 				t.Errorf("out of range: %v", m)
 			}
-		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || m != (drivers.Measurement{}) {
-			t.Errorf("got %v, %v", m, err)
 		}
 		if bound := 2*d.time + 100*time.Millisecond; time.Duration(*s) > bound {
 			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)

@@ -1,10 +1,8 @@
 package bmp3
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"periph.io/x/conn/v3/physic"
 )
@@ -138,12 +136,4 @@ func encode(c calibration) (b [calibrationSize]byte) {
 func encodeResults(r raw) [6]byte {
 	p, t := r.pressure, r.temperature
 	return [6]byte{byte(p), byte(p >> 8), byte(p >> 16), byte(t), byte(t >> 8), byte(t >> 16)}
-}
-
-// slept is an Options.Sleep that takes no time and adds up what it was to take.
-type slept time.Duration
-
-func (s *slept) sleep(ctx context.Context, d time.Duration) error {
-	*s += slept(d)
-	return ctx.Err()
 }

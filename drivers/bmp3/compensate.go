@@ -56,10 +56,10 @@ const (
 // out of range.
 func (c *calibration) compensate(r raw, m *drivers.Measurement) error {
 	t24 := c.temperature(r.temperature)
+	t := celsius(t24)
 	// Within these limits t24 is small enough for the formulas that follow.
-	const fraction = 1 << 24
-	if t24 < -40*fraction || t24 > 85*fraction {
-		return &drivers.RangeError{Quantity: "temperature", Value: celsius(t24), Min: minTemperature, Max: maxTemperature}
+	if t < minTemperature || t > maxTemperature {
+		return &drivers.RangeError{Quantity: "temperature", Value: t, Min: minTemperature, Max: maxTemperature}
 	}
 	p16 := c.pressure(r.pressure, t24)
 	// Nor can what is far out of range be told in nanopascals.
@@ -68,7 +68,7 @@ func (c *calibration) compensate(r raw, m *drivers.Measurement) error {
 	if p < minPressure || p > maxPressure {
 		return &drivers.RangeError{Quantity: "pressure", Value: p, Min: minPressure, Max: maxPressure}
 	}
-	m.Temperature, m.Words.Temperature = celsius(t24), r.temperature
+	m.Temperature, m.Words.Temperature = t, r.temperature
 	m.Pressure, m.Words.Pressure = p, r.pressure
 	return nil
 }

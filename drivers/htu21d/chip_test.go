@@ -1,10 +1,8 @@
 package htu21d
 
 import (
-	"context"
 	"fmt"
 	"syscall"
-	"time"
 
 	"periph.io/x/conn/v3/physic"
 
@@ -89,12 +87,4 @@ func (c *chip) Tx(addr uint16, w, r []byte) error {
 func withSum(word uint16) []byte {
 	b := []byte{byte(word >> 8), byte(word)}
 	return append(b, crc8.Sum(0, b...))
-}
-
-// slept is an Options.Sleep that takes no time and adds up what it was to take.
-type slept time.Duration
-
-func (s *slept) sleep(ctx context.Context, d time.Duration) error {
-	*s += slept(d)
-	return ctx.Err()
 }

@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -45,10 +46,10 @@ var (
 
 const measureTime = 72800 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	t.Helper()
-	s := new(slept)
-	o.Sleep = s.sleep
+	s := new(bustest.Slept)
+	o.Sleep = s.Sleep
 	d, err := New(bus, o)
 	if err != nil {
 		t.Fatal(err)
@@ -56,18 +57,8 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
 	return d, s
 }
 
-func play(t *testing.T, ops ...[]i2ctest.IO) *i2ctest.Playback {
-	p := &i2ctest.Playback{Ops: slices.Concat(ops...), DontPanic: true}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
-}
-
 func TestSense(t *testing.T) {
-	d, s := newDev(t, play(t, configure, measure, measure), Options{})
+	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
 	for range 2 {
 		m := drivers.Measurement{Pressure: 42}
 		if err := d.Sense(t.Context(), &m); err != nil {
@@ -101,7 +92,7 @@ func TestResolution(t *testing.T) {
 			ops[1].R = []byte{reserved | 1<<2} // with the heater on, which a reset leaves
 			ops[2].W = []byte{0xE6, reserved | tt.user}
 			ops[7].R = []byte{reserved | tt.user}
-			d, s := newDev(t, play(t, ops), Options{Resolution: tt.resolution})
+			d, s := newDev(t, bustest.Play(t, ops), Options{Resolution: tt.resolution})
 			var m drivers.Measurement
 			if err := d.Sense(t.Context(), &m); err != nil || m != values {
 				t.Errorf("%d bits: got %v, %v: want %v", tt.resolution, m, err, values)
@@ -130,23 +121,6 @@ func TestFormulas(t *testing.T) {
 	})
 }
 
-// failing is a bus on which the transactions from one number on fail.
-type failing struct {
-	i2c.Bus
-	from, times int
-	err         error
-	count       int
-}
-
-func (b *failing) Tx(addr uint16, w, r []byte) error {
-	n := b.count
-	b.count++
-	if n >= b.from && n < b.from+b.times {
-		return b.err
-	}
-	return b.Bus.Tx(addr, w, r)
-}
-
 // Each transaction fails in turn. The error is the bus's, nothing is stored, and
 // the next reading starts anew and succeeds.
 func TestFailingTransaction(t *testing.T) {
@@ -160,7 +134,7 @@ func TestFailingTransaction(t *testing.T) {
 					times = nack.Reads
 					after = slices.Concat(measure[4:], whole) // it is asked whether it was reset
 				}
-				d, _ := newDev(t, &failing{Bus: play(t, steady[:at], after), from: at, times: times, err: errno}, Options{})
+				d, _ := newDev(t, &bustest.Failing{Bus: bustest.Play(t, steady[:at], after), At: at, Times: times, Err: errno}, Options{})
 				if at >= len(whole) {
 					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 						t.Fatal(err)
@@ -221,7 +195,7 @@ func TestWrongChecksum(t *testing.T) {
 			ops := slices.Clone(whole[:at+1])
 			ops[at].R = slices.Clone(ops[at].R)
 			ops[at].R[bit/8] ^= 1 << (bit % 8)
-			d, _ := newDev(t, play(t, ops, whole), Options{})
+			d, _ := newDev(t, bustest.Play(t, ops, whole), Options{})
 			var m drivers.Measurement
 			err := d.Sense(t.Context(), &m)
 			if !errors.Is(err, drivers.ErrCRC) || !strings.Contains(err.Error(), quantity) || m != (drivers.Measurement{}) {
@@ -291,7 +265,7 @@ func TestBrownOut(t *testing.T) {
 				chip.powerOn()
 			}
 		}
-		d, err := New(chip, Options{Resolution: resolution, Sleep: new(slept).sleep})
+		d, err := New(chip, Options{Resolution: resolution, Sleep: new(bustest.Slept).Sleep})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -474,7 +448,7 @@ func TestIdentify(t *testing.T) {
 		{"registers", []i2ctest.IO{{Addr: 0x40, R: []byte{0x68, 0x38, 0x1F}}}, 0, "wrong chip: it measures no temperature"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Identify(play(t, measure[:1], tt.ops), 0x40)
+			got, err := Identify(bustest.Play(t, measure[:1], tt.ops), 0x40)
 			if tt.err == "" && (err != nil || got != tt.want) {
 				t.Errorf("got %v, %v: want %v", got, err, tt.want)
 			}
@@ -485,52 +459,32 @@ func TestIdentify(t *testing.T) {
 	}
 	ops := []i2ctest.IO{measure[0], measure[1], id()}
 	for at := range ops {
-		_, err := Identify(&failing{Bus: play(t, ops[:at]), from: at, times: 1, err: syscall.EIO}, 0x40)
+		_, err := Identify(&bustest.Failing{Bus: bustest.Play(t, ops[:at]), At: at, Err: syscall.EIO}, 0x40)
 		if !errors.Is(err, syscall.EIO) || errors.Is(err, drivers.ErrWrongChip) {
 			t.Errorf("transaction %d: got %v: want %v", at, err, syscall.EIO)
 		}
 	}
-	_, err := Identify(&failing{Bus: play(t, ops[:1]), from: 1, times: nack.Reads, err: syscall.ENXIO}, 0x40)
+	_, err := Identify(&bustest.Failing{Bus: bustest.Play(t, ops[:1]), At: 1, Times: nack.Reads, Err: syscall.ENXIO}, 0x40)
 	if !errors.Is(err, drivers.ErrWrongChip) {
 		t.Errorf("no answer: got %v: want %v", err, drivers.ErrWrongChip)
 	}
 }
 
-// babble is a bus that answers each read with the next bytes of itself.
-type babble []byte
-
-func (b *babble) String() string                  { return "babble" }
-func (b *babble) SetSpeed(physic.Frequency) error { return nil }
-
-func (b *babble) Tx(_ uint16, _, r []byte) error {
-	if len(r) > len(*b) {
-		return syscall.ENXIO
-	}
-	*b = (*b)[copy(r, *b):]
-	return nil
-}
-
 // Whatever a bus answers, a reading ends within its bound, in range or with an
 // error of a kind.
 func FuzzSense(f *testing.F) {
-	var answers []byte
-	for _, op := range slices.Concat(configure, measure) {
-		answers = append(answers, op.R...)
-	}
+	answers := bustest.Answers(configure, measure)
 	f.Add(answers)
 	f.Add(slices.Concat(answers[:7], []byte{0xBA}, answers))
 	f.Add(make([]byte, 30))
-	kinds := []error{drivers.ErrNotReady, drivers.ErrCRC, drivers.ErrReset, drivers.ErrLowSupply, drivers.ErrOutOfRange, syscall.ENXIO}
 	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := babble(answers)
+		bus := bustest.Babble(answers)
 		d, s := newDev(t, &bus, Options{})
 		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err == nil {
+		if bustest.Check(t, d, &m) {
 			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
 				t.Errorf("out of range: %v", m)
 			}
-		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || m != (drivers.Measurement{}) {
-			t.Errorf("got %v, %v", m, err)
 		}
 		if bound := 350 * time.Millisecond; time.Duration(*s) > bound {
 			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)

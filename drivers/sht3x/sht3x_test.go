@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -49,10 +50,10 @@ var (
 
 const configureTime = 5500 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	t.Helper()
-	s := new(slept)
-	o.Sleep = s.sleep
+	s := new(bustest.Slept)
+	o.Sleep = s.Sleep
 	d, err := New(bus, o)
 	if err != nil {
 		t.Fatal(err)
@@ -60,18 +61,8 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *slept) {
 	return d, s
 }
 
-func play(t *testing.T, ops ...[]i2ctest.IO) *i2ctest.Playback {
-	p := &i2ctest.Playback{Ops: slices.Concat(ops...), DontPanic: true}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
-}
-
 func TestSense(t *testing.T) {
-	d, s := newDev(t, play(t, configure, measure, measure), Options{})
+	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
 	for range 2 {
 		m := drivers.Measurement{Pressure: 42}
 		if err := d.Sense(t.Context(), &m); err != nil {
@@ -100,7 +91,7 @@ func TestRepeatability(t *testing.T) {
 	} {
 		ops := slices.Concat(configure, measure)
 		ops[len(configure)].W = tt.command
-		d, s := newDev(t, play(t, ops), Options{Repeatability: tt.repeatability})
+		d, s := newDev(t, bustest.Play(t, ops), Options{Repeatability: tt.repeatability})
 		var m drivers.Measurement
 		if err := d.Sense(t.Context(), &m); err != nil || m != values {
 			t.Errorf("%v: got %v, %v: want %v", tt.repeatability, m, err, values)
@@ -128,23 +119,6 @@ func TestFormulas(t *testing.T) {
 	})
 }
 
-// failing is a bus on which the transactions from one number on fail.
-type failing struct {
-	i2c.Bus
-	from, times int
-	err         error
-	count       int
-}
-
-func (b *failing) Tx(addr uint16, w, r []byte) error {
-	n := b.count
-	b.count++
-	if n >= b.from && n < b.from+b.times {
-		return b.err
-	}
-	return b.Bus.Tx(addr, w, r)
-}
-
 // Each transaction fails in turn. The error is the bus's, nothing is stored, and
 // the next reading starts anew and succeeds.
 func TestFailingTransaction(t *testing.T) {
@@ -160,7 +134,7 @@ func TestFailingTransaction(t *testing.T) {
 						after = slices.Concat(measure[2:], whole)
 					}
 				}
-				d, _ := newDev(t, &failing{Bus: play(t, steady[:at], after), from: at, times: times, err: errno}, Options{})
+				d, _ := newDev(t, &bustest.Failing{Bus: bustest.Play(t, steady[:at], after), At: at, Times: times, Err: errno}, Options{})
 				if at >= len(whole) {
 					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
 						t.Fatal(err)
@@ -221,7 +195,7 @@ func TestWrongChecksum(t *testing.T) {
 			if at < len(configure) {
 				ops = ops[:at+1]
 			}
-			d, _ := newDev(t, play(t, ops, whole), Options{})
+			d, _ := newDev(t, bustest.Play(t, ops, whole), Options{})
 			var m drivers.Measurement
 			if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrCRC) || m != (drivers.Measurement{}) {
 				t.Fatalf("transaction %d, bit %d: got %v, %v: want %v", at, bit, m, err, drivers.ErrCRC)
@@ -250,7 +224,7 @@ func TestConfiguresFromAnyState(t *testing.T) {
 func TestWrongChip(t *testing.T) {
 	for _, bit := range []int{14, 12, 3, 2} {
 		ops := []i2ctest.IO{configure[0], {Addr: 0x44, R: withSum(1 << bit)}}
-		d, _ := newDev(t, play(t, ops), Options{})
+		d, _ := newDev(t, bustest.Play(t, ops), Options{})
 		if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrWrongChip) {
 			t.Errorf("bit %d: error %v: want %v", bit, err, drivers.ErrWrongChip)
 		}
@@ -301,7 +275,7 @@ func TestBrownOut(t *testing.T) {
 				chip.reset()
 			}
 		}
-		d, err := New(chip, Options{Sleep: new(slept).sleep})
+		d, err := New(chip, Options{Sleep: new(bustest.Slept).Sleep})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -443,14 +417,14 @@ func TestResembles(t *testing.T) {
 		{"an SHT4x", []int{0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, []i2ctest.IO{ask}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bus := &nacking{Bus: play(t, tt.ops), at: tt.nacks}
+			bus := &nacking{Bus: bustest.Play(t, tt.ops), at: tt.nacks}
 			if got, err := Resembles(bus, 0x44); err != nil || got != tt.want {
 				t.Errorf("got %v, %v: want %v", got, err, tt.want)
 			}
 		})
 	}
 	for at, nacks := range [][]int{nil, {0}, {0}} {
-		bus := &failing{Bus: &nacking{Bus: play(t, []i2ctest.IO{ask}[:max(0, at-1)]), at: nacks}, from: at, times: 1, err: syscall.EIO}
+		bus := &bustest.Failing{Bus: &nacking{Bus: bustest.Play(t, []i2ctest.IO{ask}[:max(0, at-1)]), at: nacks}, At: at, Err: syscall.EIO}
 		if _, err := Resembles(bus, 0x44); !errors.Is(err, syscall.EIO) {
 			t.Errorf("transaction %d: got %v: want %v", at, err, syscall.EIO)
 		}
@@ -472,41 +446,21 @@ func (b *nacking) Tx(addr uint16, w, r []byte) error {
 	return b.Bus.Tx(addr, w, r)
 }
 
-// babble is a bus that answers each read with the next bytes of itself.
-type babble []byte
-
-func (b *babble) String() string                  { return "babble" }
-func (b *babble) SetSpeed(physic.Frequency) error { return nil }
-
-func (b *babble) Tx(_ uint16, _, r []byte) error {
-	if len(r) > len(*b) {
-		return syscall.ENXIO
-	}
-	*b = (*b)[copy(r, *b):]
-	return nil
-}
-
 // Whatever a bus answers, a reading ends within its bound, in range or with an
 // error of a kind.
 func FuzzSense(f *testing.F) {
-	var answers []byte
-	for _, op := range slices.Concat(configure, measure) {
-		answers = append(answers, op.R...)
-	}
+	answers := bustest.Answers(configure, measure)
 	f.Add(answers)
 	f.Add(slices.Concat(answers[:len(answers)-3], withSum(statusReset), answers))
 	f.Add(answers[:6])
-	kinds := []error{drivers.ErrNotReady, drivers.ErrCRC, drivers.ErrWrongChip, drivers.ErrReset, drivers.ErrOutOfRange}
 	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := babble(answers)
+		bus := bustest.Babble(answers)
 		d, s := newDev(t, &bus, Options{})
 		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err == nil {
+		if bustest.Check(t, d, &m) {
 			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
 				t.Errorf("out of range: %v", m)
 			}
-		} else if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) || m != (drivers.Measurement{}) {
-			t.Errorf("got %v, %v", m, err)
 		}
 		if bound := 200 * time.Millisecond; time.Duration(*s) > bound {
 			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)

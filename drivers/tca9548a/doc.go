@@ -25,8 +25,9 @@
 //
 // # Source
 //
-// TCA9548A datasheet, SCPS207, Texas Instruments. The control register (8.6.2) has a bit
-// for each channel, and all are off after power-on (8.3).
+// TCA9548A datasheet, SCPS207F, Texas Instruments, revised November 2016. The control
+// register (8.5.4) has a bit for each channel; all are off after power-on, and what is
+// written works from the end of the transaction on.
 //
 // # Errata and traps
 //

@@ -9,7 +9,7 @@ import (
 	"github.com/telltale-iot/telltale/drivers"
 )
 
-// DefaultAddress is the I2C address with A2 to A0 low, which add up to 7 (table 8-1).
+// DefaultAddress is the I2C address with A2 to A0 low, which add up to 7 (table 1).
 const DefaultAddress uint16 = 0x70
 
 // Channels is how many a multiplexer has.

@@ -13,25 +13,25 @@
 // begins where this one ended.
 //
 //	gain    integration time  one count of visible light  limit
-//	Low     100 ms            4.08 lx                     88000 lx, as specified
+//	Low     100 ms            4.08 lx                     150400 lx
 //	Medium  100 ms            0.1632 lx                   6016 lx
 //	High    100 ms            0.00953 lx                  351 lx
 //	Max     300 ms            0.000138 lx                 9 lx
 //
 // The limits are those of light without infrared; with four tenths of it, as daylight
-// may have, the first one is 54 klx.
+// may have, the first one is 54 klx. The datasheet specifies none in lux.
 //
 // # Illuminance
 //
 // The chip has a channel for visible and infrared light (c0) and one for infrared
 // alone (c1). ams gives no formula in the datasheet. This one is from Adafruit's
-// library for its board with the chip and is Linux's as well:
+// library for its board with the chip, of which older versions have another, and is
+// Linux's as well:
 //
 //	lux = (c0 - c1) (1 - c1/c0) / CPL,  CPL = time in ms x gain / 408
 //
-// with the gains 1, 25, 428 and 9876 that both use. The datasheet's typical ones are
-// 24.5, 400 and 9200, each with a spread of about a tenth: that is how far two
-// ranges, or two chips, can differ. The formula is computed exactly, as
+// with the gains 1, 25, 428 and 9876, which are typical ones: two ranges, or two chips,
+// can differ. The formula is computed exactly, as
 // 408 (c0 - c1)^2 / (c0 x time x gain), to the nearest micro-lux.
 //
 // If the infrared channel counts as much as the other or more, as noise in the dark
@@ -43,12 +43,11 @@
 // The converter's limit depends on the integration time: 36863 counts with 100 ms,
 // 65535 with any longer one. Either channel at its limit means that the light may be
 // anything from there up, so it is never a value: a less sensitive range is tried,
-// and if there is none the reading is an error (drivers.ErrSaturated). So is more
-// light than the specified 88000 lx (drivers.RangeError).
+// and if there is none the reading is an error (drivers.ErrSaturated).
 //
 // # Sources
 //
-//   - TSL2591 datasheet, ams, revision 1-03 (December 2015). Comments name its registers.
+//   - TSL2591 datasheet, ams, v2-04 (2018-Jun-05). Comments name its registers.
 //   - github.com/adafruit/Adafruit_TSL2591_Library, for the formula.
 //   - Linux, drivers/iio/light/tsl2591.c, for how long to wait for AVALID.
 //
@@ -56,8 +55,8 @@
 //
 //   - Each register address is sent with the command bits 101.
 //   - A limit of 65535 for all integration times is a common mistake: with 100 ms,
-//     the usual one, saturation then reads as about 150 klx at most and as anything
-//     less with infrared light.
+//     the usual one, saturation then reads as 150 klx, or as anything less with
+//     infrared light.
 //   - Registers keep the low and high byte of one result together only if they are
 //     read in one transaction, as here.
 package tsl2591

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/light"
 )
 
@@ -70,21 +69,13 @@ func (g Gain) factor() light.Illuminance {
 	}
 }
 
-const maxIlluminance = 88000 * light.Lux
-
-// illuminance returns the illuminance of the counts, or a drivers.RangeError.
-func (s sensitivity) illuminance(c counts) (light.Illuminance, error) {
+// illuminance returns the illuminance of the counts: 150 klx at most.
+func (s sensitivity) illuminance(c counts) light.Illuminance {
 	if c.infrared >= c.all {
-		return 0, nil
+		return 0
 	}
 	const df = 408 * light.Lux // as the formula calls it
 	visible := light.Illuminance(c.all - c.infrared)
 	divisor := light.Illuminance(c.all) * light.Illuminance(s.time/time.Millisecond) * s.gain.factor()
-	lux := (visible*visible*df + divisor/2) / divisor // less than 2^61
-	if lux > maxIlluminance {
-		return 0, &drivers.RangeError{
-			Quantity: "illuminance", Value: lux, Min: light.Illuminance(0), Max: maxIlluminance,
-		}
-	}
-	return lux, nil
+	return (visible*visible*df + divisor/2) / divisor // of less than 2^61
 }

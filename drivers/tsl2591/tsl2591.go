@@ -146,8 +146,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // most; twice as long if the chip is reset under way; or until ctx ends.
 //
 // The error wraps that of the bus or of ctx, or is of one of the kinds
-// ErrNotReady, ErrWrongChip, ErrSaturated, ErrOutOfRange and ErrReset of package
-// drivers.
+// ErrNotReady, ErrWrongChip, ErrSaturated and ErrReset of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
 	if err := d.sense(ctx, m); err != nil {
 		return fmt.Errorf("%v: %w", d, err)
@@ -196,11 +195,7 @@ func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 		case greater >= s.limit():
 			return drivers.ErrSaturated
 		}
-		lux, err := s.illuminance(c)
-		if err != nil {
-			return err
-		}
-		m.Illuminance, m.Words.Illuminance = lux, s.word(c)
+		m.Illuminance, m.Words.Illuminance = s.illuminance(c), s.word(c)
 		return nil
 	}
 }

@@ -56,6 +56,6 @@
 //     integration time.
 //   - Gains 1 and 2 are for less than 100 lx to the application note. They are
 //     linear, as far as the flow chart lets them be used here (670 lx).
-//   - The identity register is documented since revision 1.5 of the datasheet.
-//     The VEML6030 has the same registers and, at this address, the same identity.
+//   - The VEML6030 has the same registers and, at this address, the same identity. Its
+//     datasheet of 2017 (revision 1.2) ends before the identity register.
 package veml7700

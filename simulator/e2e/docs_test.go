@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,5 +94,54 @@ func TestMakeTargets(t *testing.T) {
 	}
 	if checked < 2 {
 		t.Errorf("%d make commands found, the README has two", checked)
+	}
+}
+
+var (
+	goPackage = regexp.MustCompile(`^\./[a-z0-9/]+$`)
+	goPattern = regexp.MustCompile(`-(?:run|fuzz) '?([A-Za-z0-9|/]+)'?`)
+	goTests   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+)
+
+// TestGoTestCommands holds the go test commands of the documents to the packages:
+// they exist, and each test that is named is in one of them.
+func TestGoTestCommands(t *testing.T) {
+	checked := 0
+	for file, lines := range commands(t) {
+		for _, line := range lines {
+			if !strings.HasPrefix(line, "go test ") {
+				continue
+			}
+			checked++
+			var tests []string
+			for word := range strings.FieldsSeq(line) {
+				if !goPackage.MatchString(word) {
+					continue
+				}
+				sources, err := filepath.Glob(filepath.Join(root, word, "*_test.go"))
+				if err != nil || len(sources) == 0 {
+					t.Errorf("%s says %q: %s has no tests, %v", file, line, word, err)
+				}
+				for _, source := range sources {
+					text, err := os.ReadFile(source)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, match := range goTests.FindAllStringSubmatch(string(text), -1) {
+						tests = append(tests, match[1])
+					}
+				}
+			}
+			for _, match := range goPattern.FindAllStringSubmatch(line, -1) {
+				for name := range strings.SplitSeq(match[1], "|") {
+					if name != "XXX" && !slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, name) }) {
+						t.Errorf("%s says %q: there is no %s", file, line, name)
+					}
+				}
+			}
+		}
+	}
+	if checked < 5 {
+		t.Errorf("%d go test commands found, drivers/add-a-chip.md has five", checked)
 	}
 }

@@ -35,54 +35,38 @@ type spec struct {
 	usb     []string          // modules of the USB controller
 }
 
-// A Raspberry Pi's network is on USB, too.
-var (
-	boardNetwork = []string{"-device", "usb-net,netdev=net"}
-	boardModules = []string{"phy_generic", "dwc2", "cdc_ether"}
-)
-
-var (
-	virtNetwork = []string{"-device", "virtio-net-pci,netdev=net,romfile="}
-	virtModules = []string{"virtio_pci", "virtio_net"}
-)
-
 func (m Machine) spec() (spec, error) {
 	specs := map[Machine]spec{
-		ARM64: {
-			qemu:    "qemu-system-aarch64",
-			args:    []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "qemu-xhci"},
-			kernel:  "arm64",
-			append:  "console=ttyAMA0",
-			env:     map[string]string{"GOARCH": "arm64"},
-			network: virtNetwork, modules: virtModules, usb: []string{"xhci_pci"},
-		},
-		ARMv7: {
-			qemu:    "qemu-system-arm",
-			args:    []string{"-M", "virt,highmem=off", "-cpu", "cortex-a15", "-m", "256", "-device", "qemu-xhci"},
-			kernel:  "armmp",
-			append:  "console=ttyAMA0",
-			env:     map[string]string{"GOARCH": "arm", "GOARM": "7"},
-			network: virtNetwork, modules: virtModules, usb: []string{"xhci_pci"},
-		},
-		RaspberryPi3: {
+		ARM64: virt(spec{
+			qemu: "qemu-system-aarch64",
+			args: []string{"-M", "virt", "-cpu", "cortex-a53"},
+			// Debian's flavour "cloud" has no I2C.
+			kernel: "arm64",
+			env:    map[string]string{"GOARCH": "arm64"},
+		}),
+		ARMv7: virt(spec{
+			qemu:   "qemu-system-arm",
+			args:   []string{"-M", "virt,highmem=off", "-cpu", "cortex-a15"},
+			kernel: "armmp",
+			env:    map[string]string{"GOARCH": "arm", "GOARM": "7"},
+		}),
+		RaspberryPi3: board(spec{
 			qemu:   "qemu-system-aarch64",
-			args:   []string{"-M", "raspi3b", "-serial", "null"},
+			args:   []string{"-M", "raspi3b"},
 			kernel: "arm64",
 			dtb:    "usr/lib/linux-image-*/broadcom/bcm2837-rpi-3-b.dtb",
-			// The driver hangs where there is no such device.
-			append:  "console=ttyS1 initcall_blacklist=bcm2835_power_driver_init",
-			env:     map[string]string{"GOARCH": "arm64"},
-			network: boardNetwork, modules: boardModules,
-		},
-		RaspberryPi0: {
-			qemu:    "qemu-system-arm",
-			args:    []string{"-M", "raspi0", "-icount", "shift=4", "-serial", "null"},
-			kernel:  "rpi",
-			dtb:     "usr/lib/linux-image-*/bcm2835-rpi-zero-w.dtb",
-			append:  "console=ttyS1 initcall_blacklist=bcm2835_power_driver_init",
-			env:     map[string]string{"GOARCH": "arm", "GOARM": "6"},
-			network: boardNetwork, modules: boardModules,
-		},
+			env:    map[string]string{"GOARCH": "arm64"},
+		}),
+		RaspberryPi0: board(spec{
+			qemu: "qemu-system-arm",
+			// Without counted instructions it hangs in some runs.
+			args:   []string{"-M", "raspi0", "-icount", "shift=4"},
+			kernel: "rpi",
+			dtb:    "usr/lib/linux-image-*/bcm2835-rpi-zero-w.dtb",
+			// A driver for a device that QEMU does not have, which panics.
+			append: " initcall_blacklist=bcm2835_power_driver_init",
+			env:    map[string]string{"GOARCH": "arm", "GOARM": "6"},
+		}),
 	}
 	s, ok := specs[m]
 	if !ok {
@@ -93,4 +77,24 @@ func (m Machine) spec() (spec, error) {
 		return s, fmt.Errorf("machine %q: want one of %s", m, strings.Join(names, ", "))
 	}
 	return s, nil
+}
+
+// virt adds what QEMU's machines virt have in common.
+func virt(s spec) spec {
+	s.args = append(s.args, "-m", "256", "-serial", "stdio", "-device", "qemu-xhci")
+	s.append = "console=ttyAMA0" + s.append
+	s.network = []string{"-device", "virtio-net-pci,netdev=net,romfile="}
+	s.modules = []string{"virtio_pci", "virtio_net"}
+	s.usb = []string{"xhci_pci"}
+	return s
+}
+
+// board adds what Raspberry Pis have in common: the console is the second serial
+// port, and the network is on USB.
+func board(s spec) spec {
+	s.args = append(s.args, "-serial", "null", "-serial", "stdio")
+	s.append = "console=ttyS1" + s.append
+	s.network = []string{"-device", "usb-net,netdev=net"}
+	s.modules = []string{"phy_generic", "dwc2", "cdc_ether"}
+	return s
 }

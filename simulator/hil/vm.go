@@ -45,7 +45,8 @@ type Options struct {
 	// bus, disks and ext4 are loaded at the start.
 	Modules []string
 
-	// Console takes what the guest's kernel and init write, and QEMU's errors.
+	// Console, unless nil, takes what the guest's kernel and init write, and the
+	// errors of QEMU and of the USB port. It is safe for concurrent use.
 	Console io.Writer
 }
 
@@ -57,9 +58,10 @@ type VM struct {
 	guest  *rpc.Client
 	stream streams
 
-	kill     context.CancelFunc
-	ended    chan struct{} // closed when everything has ended
-	endedErr error         // why QEMU ended
+	kill  context.CancelFunc
+	ended chan struct{} // closed when everything has ended
+	exit  error         // QEMU's end
+	swept error         // the removal of what the machine needed
 }
 
 // HostAddr is where a guest finds the host's loopback.
@@ -69,6 +71,9 @@ const HostAddr = "10.0.2.2"
 // machine's clock says 1970, as that of a Raspberry Pi without a network does.
 // ctx is for the start only: the machine runs until Kill or PowerOff.
 func Start(ctx context.Context, o Options) (*VM, error) {
+	if o.Console == nil {
+		o.Console = io.Discard
+	}
 	s, err := o.Machine.spec()
 	if err != nil {
 		return nil, fmt.Errorf("hil: %w", err)
@@ -116,7 +121,7 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 
 	args := append([]string{}, s.args...)
 	args = append(args,
-		"-nodefaults", "-no-reboot", "-nographic", "-monitor", "none", "-serial", "stdio",
+		"-nodefaults", "-no-reboot", "-nographic", "-monitor", "none",
 		"-rtc", "base=1970-01-01T00:00:00",
 		"-kernel", k.image, "-initrd", initrd,
 		"-append", fmt.Sprintf("%s panic=-1 quiet rdinit=/init %s=%s", s.append, control.HostArgument, net.JoinHostPort(HostAddr, hostPort)),
@@ -135,7 +140,7 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 	}
 	qemu := exec.CommandContext(life, s.qemu, args...)
 	qemu.Stdout, qemu.Stderr = o.Console, o.Console
-	var ports sync.WaitGroup
+	var helpers sync.WaitGroup
 	if o.Bus != nil {
 		ours, theirs, err := socketPair()
 		if err != nil {
@@ -145,7 +150,7 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 		qemu.ExtraFiles = []*os.File{theirs}
 		qemu.Args = append(qemu.Args, "-chardev", "socket,id=usb,fd=3", "-device", "usb-redir,chardev=usb")
 		vm.port = usbredir.NewPort(tinyusb.New(o.Bus))
-		ports.Go(func() {
+		helpers.Go(func() {
 			if err := vm.port.Serve(life, ours); err != nil {
 				_, _ = fmt.Fprintln(o.Console, err)
 			}
@@ -155,22 +160,22 @@ func start(ctx context.Context, o Options, s spec, work string) (_ *VM, err erro
 		return nil, err
 	}
 	guest := make(chan net.Conn, 1)
-	go vm.accept(listener, guest)
+	helpers.Go(func() { vm.accept(listener, guest) })
 	go func() {
 		defer close(vm.ended)
-		vm.endedErr = qemu.Wait()
+		vm.exit = qemu.Wait()
 		kill()
 		listener.Close()
-		ports.Wait()
+		helpers.Wait()
 		vm.stream.close()
-		_ = os.RemoveAll(work)
+		vm.swept = os.RemoveAll(work)
 	}()
 	select {
 	case conn := <-guest:
 		vm.guest = rpc.NewClient(conn)
 		return vm, nil
 	case <-vm.ended:
-		return nil, fmt.Errorf("QEMU ended before the guest was there: %w", vm.endedErr)
+		return nil, fmt.Errorf("QEMU ended before the guest was there: %w", vm.exit)
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("the guest is not there: %w", ctx.Err()), vm.Kill())
 	}
@@ -316,11 +321,11 @@ func readLine(conn net.Conn) (string, error) {
 
 // Kill ends QEMU with SIGKILL, as a cut of the power would, and waits until all
 // is over. The host's caches survive that: what QEMU has written to a file is
-// in it.
+// in it. The error is of cleaning up.
 func (vm *VM) Kill() error {
 	vm.kill()
 	<-vm.ended
-	return nil
+	return vm.swept
 }
 
 // PowerOff has the guest flush its disks and switch itself off, and waits until
@@ -330,7 +335,7 @@ func (vm *VM) PowerOff(ctx context.Context) error {
 	done := vm.guest.Go(control.Service+".PowerOff", control.None{}, &reply, nil)
 	select {
 	case <-vm.ended:
-		return vm.endedErr
+		return vm.exit
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-done.Done: // the connection has ended, or the guest refuses
@@ -340,7 +345,7 @@ func (vm *VM) PowerOff(ctx context.Context) error {
 	}
 	select {
 	case <-vm.ended:
-		return vm.endedErr
+		return vm.exit
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -175,6 +175,16 @@ func TestLPS22HBBlockDataUpdate(t *testing.T) {
 			t.Errorf("control %#x: % x an hour after % x", update, next, first)
 		}
 	}
+	// Any of the low bytes holds the others.
+	r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: ramp{}})
+	r.must(t, []byte{0x10, 0x12}, 0)
+	r.Advance(time.Second)
+	first := r.must(t, []byte{0x28}, 3)
+	r.must(t, []byte{0x29}, 1)
+	r.Advance(time.Hour)
+	if high := r.must(t, []byte{0x2A}, 1); high[0] != first[2] {
+		t.Errorf("the high byte is %x after the middle one of % x", high, first)
+	}
 	// What it holds it lets go of where it ends.
 	for name, end := range map[string][]byte{"switched off": {0x10, 0x10}, "reset": {0x11, 0x14}} {
 		r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: ramp{}})

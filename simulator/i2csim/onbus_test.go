@@ -17,7 +17,7 @@ func onBus[C i2csim.Chip](t testing.TB, addr uint16, o i2csim.ChipOptions, build
 	if r, ok := o.Source.(ramp); ok && r.from.IsZero() {
 		o.Source = ramp{c.now}
 	}
-	o.Now = c.Now
+	o.Now, o.Sleep = c.Now, c.Advance
 	chip, err := build(o)
 	if err != nil {
 		t.Fatal(err)

@@ -118,22 +118,10 @@ func (r rig) exchange(t *testing.T, exchanges []exchange) {
 	}
 }
 
-// newChip puts a chip on a bus of its own. A ramp begins now.
+// newChip puts a chip of a kind on a bus of its own.
 func newChip(t testing.TB, kind string, addr uint16, o i2csim.ChipOptions) (rig, i2csim.Chip) {
 	t.Helper()
-	c := newClock()
-	if o.Source == nil {
-		o.Source = room
-	}
-	if r, ok := o.Source.(ramp); ok && r.from.IsZero() {
-		o.Source = ramp{c.now}
-	}
-	o.Now, o.Sleep = c.Now, c.Advance
-	chip, err := i2csim.NewChip(kind, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return attach(t, c, addr, chip), chip
+	return onBus(t, addr, o, func(o i2csim.ChipOptions) (i2csim.Chip, error) { return i2csim.NewChip(kind, o) })
 }
 
 func attach(t testing.TB, c *clock, addr uint16, d i2csim.Device) rig {

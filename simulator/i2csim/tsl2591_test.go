@@ -43,7 +43,7 @@ func TestTSL2591(t *testing.T) {
 			{time.Hour, data, nothing, ""},
 		},
 		"registers": {
-			{0, []byte{0xA4, 1, 2, 3, 4, 5, 6, 7, 8, 9}, nil, "one after the other"},
+			{0, []byte{0xA4, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, nil, "one after the other, to 0x0C"},
 			{0, []byte{0xA4}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 0}, ""},
 			{0, []byte{0xA4, 7}, []byte{2}, "the next is read after a write"},
 			{0, []byte{0xA4}, []byte{7}, ""},

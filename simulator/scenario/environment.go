@@ -64,13 +64,14 @@ func (s *Scenario) recording(name string) (*climate.Series, error) {
 // At implements i2csim.Source.
 func (s *surroundings) At(t time.Time) i2csim.Environment {
 	var q quantities
-	for m := range q {
-		q[m] = measures[m].usual
-	}
+	elapsed := t.Sub(s.begin)
 	if s.recorded != nil {
 		q = quantitiesOf(s.recorded.At(t))
+	} else {
+		for m := range q {
+			q[m] = measures[m].usual + measures[m].swing*math.Sin(2*math.Pi*elapsed.Hours()/24)
+		}
 	}
-	elapsed := t.Sub(s.begin)
 	for m, value := range s.series {
 		if value != nil {
 			q[m] = min(max(value(elapsed), measures[m].min), measures[m].max)

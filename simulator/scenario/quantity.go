@@ -24,15 +24,16 @@ type measure struct {
 	units       []unit // of a value
 	differences []unit // of a difference between two
 	min, max    float64
-	usual       float64 // where nothing is said
+	usual       float64 // in the day's mean, where nothing is said
+	swing       float64 // from there to its extremes
 }
 
 // measures are in the order of telemetry's.
 var measures = [telemetry.Measures]measure{
-	telemetry.Temperature: {units: []unit{{"°C", 1}, {"C", 1}}, differences: []unit{{"K", 1}}, min: -100, max: 200, usual: 21},
-	telemetry.Humidity:    {units: []unit{{"%", 1}}, differences: []unit{{"%", 1}}, min: 0, max: 100, usual: 45},
-	telemetry.Pressure:    {units: []unit{{"hPa", 1}, {"Pa", 0.01}}, differences: []unit{{"hPa", 1}, {"Pa", 0.01}}, min: 0, max: 2000, usual: 1013.25},
-	telemetry.Luminosity:  {units: []unit{{"lx", 1}}, differences: []unit{{"lx", 1}}, min: 0, max: 1e6, usual: 300},
+	telemetry.Temperature: {units: []unit{{"°C", 1}, {"C", 1}}, differences: []unit{{"K", 1}}, min: -100, max: 200, usual: 21, swing: 2},
+	telemetry.Humidity:    {units: []unit{{"%", 1}}, differences: []unit{{"%", 1}}, min: 0, max: 100, usual: 45, swing: 5},
+	telemetry.Pressure:    {units: []unit{{"hPa", 1}, {"Pa", 0.01}}, differences: []unit{{"hPa", 1}, {"Pa", 0.01}}, min: 0, max: 2000, usual: 1013.25, swing: 3},
+	telemetry.Luminosity:  {units: []unit{{"lx", 1}}, differences: []unit{{"lx", 1}}, min: 0, max: 1e6, usual: 300, swing: 100},
 }
 
 // parseQuantity reads a number with one of the units, and a space or none

@@ -91,7 +91,7 @@ func newTally(s *Scenario, w *World) (*tally, error) {
 
 // placeOf is where an agent looks for a chip.
 func placeOf(c *agent.SensorChip) place {
-	return place{bus: c.Bus, address: c.Address}
+	return place{bus: c.Bus, address: c.Address, multiplexer: c.Multiplexer, channel: c.Channel}
 }
 
 // take counts one reading.
@@ -101,12 +101,16 @@ func (t *tally) take(f *telemetry.Frame) {
 	for _, s := range t.chips[f.ID] {
 		for _, m := range s.config.Supplies() {
 			q := t.qualities[f.ID][m]
-			if v, ok := f.Payload.Get(m); ok {
-				q.OK++
-				t.compare(q, s, v.Float(), time.UnixMilli(f.Timestamp))
-			} else {
+			v, ok := f.Payload.Get(m)
+			if !ok {
 				q.Faults[f.Faults[m]]++
+				continue
 			}
+			q.OK++
+			if raw, ok := f.Raw.Get(m); ok {
+				v = raw // a calibration is no error of the chip
+			}
+			t.compare(q, s, v.Float(), time.UnixMilli(f.Timestamp))
 		}
 		if s.chip != nil {
 			s.chip.forget()

@@ -40,12 +40,13 @@ func Play(t testing.TB, ops ...[]i2ctest.IO) *i2ctest.Playback {
 	return p
 }
 
-// Failing is a bus on which the transaction number At, from 0, fails with Err and
-// does not reach the bus below.
+// Failing is a bus on which the transaction number At, from 0, and those after it
+// up to Times in all fail with Err and do not reach the bus below.
 type Failing struct {
 	i2c.Bus
-	At  int
-	Err error
+	At    int
+	Times int // 0 is 1
+	Err   error
 
 	count int
 }
@@ -53,7 +54,7 @@ type Failing struct {
 // Tx implements i2c.Bus.
 func (b *Failing) Tx(addr uint16, w, r []byte) error {
 	b.count++
-	if b.count-1 == b.At {
+	if n := b.count - 1; n >= b.At && n < b.At+max(1, b.Times) {
 		return b.Err
 	}
 	return b.Bus.Tx(addr, w, r)
@@ -140,7 +141,7 @@ func Check(t testing.TB, d Senser, m *drivers.Measurement) bool {
 	}
 	kinds := []error{
 		drivers.ErrNotReady, drivers.ErrWrongChip, drivers.ErrBadCalibration, drivers.ErrReset, drivers.ErrOutOfRange,
-		drivers.ErrCRC, syscall.EIO,
+		drivers.ErrCRC, drivers.ErrLowSupply, syscall.EIO,
 	}
 	if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) {
 		t.Errorf("error without a kind: %v", err)

@@ -26,10 +26,10 @@ func root() *cobra.Command {
 		Short: "telltale without hardware: real agents on emulated chips",
 		Long: `telltale-simulator runs real agents whose I2C chips are emulated register by register.
 
-  lab     the whole system in this process: broker, Kafka, MongoDB, ingest, agents
-  fleet   any number of devices against brokers that are there already
-  verify  holds what a fleet sampled against Kafka, MongoDB and the windows
-  bus     emulated chips on a real /dev/i2c-N of this machine, for an agent as it is
+  lab       the whole system in this process: broker, Kafka, MongoDB, ingest, agents
+  fleet     any number of devices against brokers that are there already
+  verify    holds what a fleet sampled against Kafka, MongoDB and the windows
+  bus       emulated chips on a real /dev/i2c-N of this machine, for an agent as it is
   scenario  the agent's sampling on chips that fail by script
 
 ` + settings.NamingRule,

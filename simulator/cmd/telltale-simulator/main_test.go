@@ -149,7 +149,7 @@ func TestMistakesInSettings(t *testing.T) {
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"lab", "--help"}, {"fleet", "--help"}, {"verify", "--help"}, {"--version"}, {"completion", "bash"}} {
+	for _, args := range [][]string{{"--help"}, {"lab", "--help"}, {"fleet", "--help"}, {"verify", "--help"}, {"bus", "--help"}, {"scenario", "--help"}, {"scenario", "run", "--help"}, {"--version"}, {"completion", "bash"}} {
 		if code, out, errOut := execute(t.Context(), args...); code != 0 || len(out) < 20 || errOut != "" {
 			t.Errorf("%v: exit code %d, output %.50q, %q", args, code, out, errOut)
 		}

@@ -17,8 +17,11 @@ import (
 	"github.com/telltale-iot/telltale/simulator/scenario"
 )
 
-// errScenario says that the differences, which have been printed, are the error.
-var errScenario = errors.New("scenario: not every reading is as expected")
+// These say that what has been printed is the error.
+var (
+	errScenario = errors.New("scenario: not every reading is as expected")
+	errCheck    = errors.New("scenario: not all is well with the files")
+)
 
 func scenarioCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -73,16 +76,25 @@ func checkCommand() *cobra.Command {
 		Use:   "check SCENARIO...",
 		Short: "what is wrong with scenarios, without running them",
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var all error
+		RunE: func(c *cobra.Command, args []string) error {
+			wrong := false
 			for _, name := range args {
 				s, err := readScenario(name)
 				if err == nil {
 					_, err = s.World(time.Now())
 				}
-				all = errors.Join(all, err)
+				if err == nil {
+					continue
+				}
+				wrong = true
+				if _, err := fmt.Fprintln(c.OutOrStdout(), err); err != nil {
+					return err
+				}
 			}
-			return all
+			if wrong {
+				return errCheck
+			}
+			return nil
 		},
 	}
 }

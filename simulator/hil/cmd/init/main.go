@@ -125,7 +125,7 @@ func mount(m control.Mount) error {
 	if err := os.MkdirAll(m.Target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(m.Source, m.Target, m.Type, m.Flags, m.Data); err != nil {
+	if err := unix.Mount(m.Source, m.Target, m.Type, 0, m.Data); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", m.Source, m.Target, err)
 	}
 	return nil

@@ -92,18 +92,13 @@ type Exit struct {
 
 // File is a file to be written.
 type File struct {
-	Path   string
-	Data   []byte
-	Mode   uint32
-	Append bool
+	Path string
+	Data []byte
+	Mode uint32
 }
 
-// Mount is the arguments of mount(2).
-type Mount struct {
-	Source, Target, Type string
-	Flags                uintptr
-	Data                 string
-}
+// Mount is the arguments of mount(2), without flags.
+type Mount struct{ Source, Target, Type, Data string }
 
 // Clock is the guest's clocks at one moment.
 type Clock struct {
