@@ -119,15 +119,19 @@ func (p *promises) check(c *contents, at uint64) []string {
 			breach("%s: of readings %d to %d, which were committed, %d are missing", promise.sensor, promise.first, promise.first+promise.count-1, missing)
 		}
 	}
+	highest := make(map[string]uint64)
 	for n, f := range p.published {
 		if f.at > at {
 			continue
 		}
-		if c.next[n.sensor] <= n.seq {
-			breach("%s: number %d was published, and the next one would be %d", n.sensor, n.seq, c.next[n.sensor])
-		}
+		highest[n.sensor] = max(highest[n.sensor], n.seq)
 		if there, ok := c.readings[n]; ok && there != f.frame {
 			breach("%s: reading %d was published, and is another now", n.sensor, n.seq)
+		}
+	}
+	for sensor, seq := range highest {
+		if c.next[sensor] <= seq {
+			breach("%s: number %d was published, and the next one would be %d", sensor, seq, c.next[sensor])
 		}
 	}
 	if len(p.published) > 0 && c.epoch != 0 && c.epoch != p.epoch {
