@@ -13,12 +13,11 @@ import (
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
-// Sensor is what a configuration says of one sensor, and SensorChip of one of its
-// chips.
-type (
-	Sensor     = config.Sensor
-	SensorChip = config.Chip
-)
+// Sensor is what a configuration says of one sensor.
+type Sensor = config.Sensor
+
+// SensorChip is what a configuration says of one of a sensor's chips.
+type SensorChip = config.Chip
 
 // Watch samples the sensors that o.Config names as a running agent does, on
 // schedule and with the reason of each measure that is missing, until ctx ends. It
