@@ -267,3 +267,34 @@ func TestSlowStretches(t *testing.T) {
 		t.Errorf("10ms of a chip that is slow by 3 are %v, %v", slept, err)
 	}
 }
+
+// Each read freezes by itself: what was written before it says which it is.
+func TestFreezerKnowsTheReads(t *testing.T) {
+	c := newClock()
+	chip, err := i2csim.NewBME280(i2csim.BME280Options{Source: room, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := false
+	freezer := i2csim.NewFreezer(chip, func() bool { return frozen })
+	r := attach(t, c, 0x76, freezer)
+	ctrlMeas := []byte{0xF4}
+	id := r.must(t, []byte{0xD0}, 1)
+	before := r.must(t, ctrlMeas, 1)
+	frozen = true
+	r.must(t, []byte{0xF4, 0b001_001_01}, 0) // it measures all the same
+	if got := r.must(t, []byte{0xD0}, 1); !bytes.Equal(got, id) {
+		t.Errorf("id % x, want % x", got, id)
+	}
+	if got := r.must(t, ctrlMeas, 1); !bytes.Equal(got, before) {
+		t.Errorf("ctrl_meas % x, want % x", got, before)
+	}
+	r.Advance(time.Second)
+	if got, ok := freezer.LastConversion(); ok {
+		t.Errorf("the registers hold %v, want none", got)
+	}
+	frozen = false
+	if got, ok := freezer.LastConversion(); !ok || got.Environment != i2csim.Environment(room) {
+		t.Errorf("the registers hold %v, want the room", got)
+	}
+}
