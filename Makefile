@@ -25,8 +25,9 @@ test: ## everything that needs only Go, with the race detector
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
 	$(GO) test $(RACE) ./...
 
-scenario: ## FILE=mine.yaml in virtual time: a day takes seconds
-	TELLTALE_TEST_SCENARIO="$(abspath $(FILE))" $(GO) test -count 1 -v -run '^TestFile$$' ./simulator/scenario
+scenario: ## FILE=mine.yaml in virtual time, where a day takes seconds; without, those of the program, one by ARGS="-run TestShipped/drift"
+	TELLTALE_TEST_SCENARIO="$(and $(FILE),$(abspath $(FILE)))" \
+	  $(GO) test -count 1 -v -run '^$(if $(FILE),TestFile,TestShipped)$$' $(ARGS) ./simulator/scenario
 
 CHECKS ?= 3000
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -127,8 +127,11 @@ func startBus(t *testing.T) string {
 	if err := bus.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- bus.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = bus.Wait() // it says that it was interrupted
+	}()
 	t.Cleanup(func() {
 		<-ended // t's context has ended
 		if t.Failed() {

@@ -186,28 +186,35 @@ func TestTimePassesWhileABusIsHeld(t *testing.T) {
 	})
 }
 
-// Contain, Within and what a socket sees of spans agree with a count by
-// seconds.
-func TestSpans(t *testing.T) {
-	from := newClock().now
+// spanned are spans, and in which seconds they are by a count.
+type spanned struct {
+	i2csim.Spans
+	in func(s int) bool
+}
+
+func someSpans(from time.Time) map[string]spanned {
 	after := func(s int) time.Time { return from.Add(time.Duration(s) * time.Second) }
-	for name, tt := range map[string]struct {
-		spans i2csim.Spans
-		in    func(s int) bool
-	}{
+	return map[string]spanned{
 		"one":      {i2csim.Spans{From: after(3), To: after(5)}, func(s int) bool { return s >= 3 && s < 5 }},
 		"no end":   {i2csim.Spans{From: after(3)}, func(s int) bool { return s >= 3 }},
 		"repeated": {i2csim.Spans{From: after(3), To: after(20), Every: 5 * time.Second, For: 2 * time.Second}, func(s int) bool { return s >= 3 && s < 20 && (s-3)%5 < 2 }},
+		"whole":    {i2csim.Spans{From: after(3), To: after(18), Every: 5 * time.Second, For: 2 * time.Second}, func(s int) bool { return s >= 3 && s < 18 && (s-3)%5 < 2 }},
 		"cut":      {i2csim.Spans{From: after(3), To: after(19), Every: 5 * time.Second, For: 3 * time.Second}, func(s int) bool { return s >= 3 && s < 19 && (s-3)%5 < 3 }},
 		"for ever": {i2csim.Spans{From: after(3), Every: 5 * time.Second, For: 2 * time.Second}, func(s int) bool { return s >= 3 && (s-3)%5 < 2 }},
-		"always":   {i2csim.Spans{From: after(0)}, func(int) bool { return true }},
-	} {
+		"always":   {i2csim.Spans{From: after(0)}, func(s int) bool { return s >= 0 }},
+	}
+}
+
+func TestSpans(t *testing.T) {
+	from := newClock().now
+	for name, tt := range someSpans(from) {
 		within := time.Duration(0)
 		for s := range 40 {
-			if got := tt.spans.Contain(after(s)); got != tt.in(s) {
+			at := from.Add(time.Duration(s) * time.Second)
+			if got := tt.Contain(at); got != tt.in(s) {
 				t.Errorf("%s: contains %d s: %t", name, s, got)
 			}
-			if got := tt.spans.Within(after(s)); got != within {
+			if got := tt.Within(at); got != within {
 				t.Errorf("%s: %v of %d s are within, want %v", name, got, s, within)
 			}
 			if tt.in(s) {

@@ -2,11 +2,68 @@ package i2csim_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
+
+// supplied is a chip that notes when its supply comes.
+type supplied struct {
+	memory
+	now  func() time.Time
+	came []time.Time
+}
+
+func (s *supplied) PowerCycle()                               { s.came = append(s.came, s.now()) }
+func (s *supplied) LastConversion() (i2csim.Conversion, bool) { return i2csim.Conversion{}, false }
+
+// The supply comes at the end of each span without, and at the beginning of each
+// with; asked late, the chip is told of the last time only, and when that was.
+func TestTheSupplyComes(t *testing.T) {
+	for name, tt := range someSpans(newClock().now) {
+		began := func(s int) bool { return tt.in(s) && !tt.in(s-1) }
+		ended := func(s int) bool { return !tt.in(s) && tt.in(s-1) }
+		for kind, test := range map[string]struct {
+			o     i2csim.SocketOptions
+			comes func(s int) bool
+		}{
+			"brown-outs": {i2csim.SocketOptions{BrownOuts: []i2csim.Spans{tt.Spans}}, began},
+			"plugged":    {i2csim.SocketOptions{Plugged: []i2csim.Spans{tt.Spans}}, began},
+			"unplugged":  {i2csim.SocketOptions{Unplugged: []i2csim.Spans{tt.Spans}}, ended},
+		} {
+			for _, every := range []int{1, 39} {
+				c := newClock()
+				begin := c.now
+				var chip *supplied
+				socket, err := i2csim.NewSocket(func(o i2csim.ChipOptions) (i2csim.Chip, error) {
+					chip = &supplied{now: o.Now}
+					return chip, nil
+				}, i2csim.ChipOptions{Now: c.Now}, test.o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []time.Time
+				for s := range 40 {
+					c.now = begin.Add(time.Duration(s) * time.Second)
+					if test.comes(s) {
+						want = append(want, c.now)
+					}
+					if s > 0 && s%every == 0 || every == 1 {
+						socket.Write([]byte{1})
+					}
+				}
+				if every > 1 && len(want) > 0 {
+					want = want[len(want)-1:]
+				}
+				if !slices.Equal(chip.came, want) {
+					t.Errorf("%s, %s, asked each %d s: the supply came at %v, want %v", kind, name, every, chip.came, want)
+				}
+			}
+		}
+	}
+}
 
 // inSocket is a BME280, or another kind, in a socket that fails as s says.
 func inSocket(t *testing.T, kind string, source func(from time.Time) i2csim.Source, fail func(from time.Time) i2csim.SocketOptions) (rig, *i2csim.Socket) {
@@ -195,3 +252,49 @@ func TestFreezer(t *testing.T) {
 }
 
 func absolute(v i2csim.Illuminance) i2csim.Illuminance { return max(v, -v) }
+
+// A slow chip that stretches the clock does so for longer.
+func TestSlowStretches(t *testing.T) {
+	c := newClock()
+	var slept time.Duration
+	stretch := func(o i2csim.ChipOptions) (i2csim.Chip, error) {
+		o.Sleep(10 * time.Millisecond)
+		return &supplied{now: o.Now}, nil
+	}
+	_, err := i2csim.NewSocket(stretch, i2csim.ChipOptions{Source: room, Now: c.Now, Sleep: func(d time.Duration) { slept += d }},
+		i2csim.SocketOptions{Slow: i2csim.Spans{From: c.now.Add(-time.Hour)}, SlowBy: 3})
+	if err != nil || (slept-30*time.Millisecond).Abs() > time.Microsecond {
+		t.Errorf("10ms of a chip that is slow by 3 are %v, %v", slept, err)
+	}
+}
+
+// Each read freezes by itself: what was written before it says which it is.
+func TestFreezerKnowsTheReads(t *testing.T) {
+	c := newClock()
+	chip, err := i2csim.NewBME280(i2csim.BME280Options{Source: room, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := false
+	freezer := i2csim.NewFreezer(chip, func() bool { return frozen })
+	r := attach(t, c, 0x76, freezer)
+	ctrlMeas := []byte{0xF4}
+	id := r.must(t, []byte{0xD0}, 1)
+	before := r.must(t, ctrlMeas, 1)
+	frozen = true
+	r.must(t, []byte{0xF4, 0b001_001_01}, 0) // it measures all the same
+	if got := r.must(t, []byte{0xD0}, 1); !bytes.Equal(got, id) {
+		t.Errorf("id % x, want % x", got, id)
+	}
+	if got := r.must(t, ctrlMeas, 1); !bytes.Equal(got, before) {
+		t.Errorf("ctrl_meas % x, want % x", got, before)
+	}
+	r.Advance(time.Second)
+	if got, ok := freezer.LastConversion(); ok {
+		t.Errorf("the registers hold %v, want none", got)
+	}
+	frozen = false
+	if got, ok := freezer.LastConversion(); !ok || got.Environment != i2csim.Environment(room) {
+		t.Errorf("the registers hold %v, want the room", got)
+	}
+}

@@ -320,7 +320,7 @@ func (f Fault) Validate(report report) {
 }
 
 func (f *Fault) validateWhen(report report, a applies) {
-	if !a.always && !f.byTime() && !(a.transactions && f.byTransaction()) {
+	if saysWhen := f.byTime() || a.transactions && f.byTransaction(); !saysWhen && !a.always {
 		report("from", "", "when it happens")
 	}
 	if f.From < 0 {

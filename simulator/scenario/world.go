@@ -243,7 +243,7 @@ func (w *World) faults(s *Scenario, bus string) i2csim.Faults {
 	for i := range s.Faults {
 		f := &s.Faults[i]
 		if f.Bus == bus || f.Chip != "" && s.chip(f.Chip).Bus == bus {
-			if faults := w.fault(s, f, s.faultSeed(i)); faults != nil {
+			if faults := w.fault(f, s.faultSeed(i)); faults != nil {
 				all = append(all, faults)
 			}
 		}
@@ -254,7 +254,7 @@ func (w *World) faults(s *Scenario, bus string) i2csim.Faults {
 	return i2csim.Together(all...)
 }
 
-func (w *World) fault(s *Scenario, f *Fault, seed uint64) i2csim.Faults {
+func (w *World) fault(f *Fault, seed uint64) i2csim.Faults {
 	during := i2csim.During(time.Now, f.spans(w.begin))
 	chip := w.chips[f.Chip]
 	var conditions []i2csim.Condition

@@ -49,7 +49,6 @@ const (
 
 // The errnos of a status: those of Linux on every machine.
 const (
-	eperm      = 1
 	epipe      = 32
 	econnreset = 104
 )
@@ -165,15 +164,14 @@ func readHeader(r io.Reader) (header, error) {
 	return h, nil
 }
 
-// appendSubmitAnswer appends the answer to a transfer. data is nil if it went
-// out.
-func appendSubmitAnswer(b []byte, number uint32, status int32, length int, data []byte) []byte {
-	b = appendWords(b, submitAnswer, number, 0, 0, 0, uint32(status), uint32(length), 0, 0, 0, 0, 0)
+// submitAnswerOf returns the answer to a transfer. data is nil if it went out.
+func submitAnswerOf(number uint32, status int32, length int, data []byte) []byte {
+	b := appendWords(nil, submitAnswer, number, 0, 0, 0, uint32(status), uint32(length), 0, 0, 0, 0, 0)
 	return append(b, data...)
 }
 
-func appendUnlinkAnswer(b []byte, number uint32, status int32) []byte {
-	return appendWords(b, unlinkAnswer, number, 0, 0, 0, uint32(status), 0, 0, 0, 0, 0, 0)
+func unlinkAnswerOf(number uint32, status int32) []byte {
+	return appendWords(nil, unlinkAnswer, number, 0, 0, 0, uint32(status), 0, 0, 0, 0, 0, 0)
 }
 
 func appendWords(b []byte, words ...uint32) []byte {

@@ -155,7 +155,7 @@ func (e *export) serve(conn net.Conn) error {
 		}
 		var answer []byte
 		if h.command == unlink {
-			answer = appendUnlinkAnswer(nil, h.number, unlinked(unanswered, h.victim))
+			answer = unlinkAnswerOf(h.number, unlinked(unanswered, h.victim))
 		} else if answer, err = e.submit(conn, &h); err != nil {
 			return err
 		} else if answer == nil {
@@ -195,19 +195,27 @@ func (e *export) submit(conn io.Reader, h *header) ([]byte, error) {
 		}
 	}
 	if h.end != 0 || h.in != h.setup.In() && h.length > 0 {
-		return appendSubmitAnswer(nil, h.number, -epipe, 0, nil), nil
+		return submitAnswerOf(h.number, -epipe, 0, nil), nil
 	}
 	answer, err := e.device.Control(h.setup, data)
+	status := statusOf(err)
 	switch {
 	case errors.Is(err, usb.ErrNoAnswer):
 		return nil, nil
-	case errors.Is(err, usb.ErrStall):
-		return appendSubmitAnswer(nil, h.number, -epipe, 0, nil), nil
-	case err != nil:
-		return appendSubmitAnswer(nil, h.number, -eperm, 0, nil), nil
+	case status != 0:
+		return submitAnswerOf(h.number, status, 0, nil), nil
 	case h.in:
 		answer = answer[:min(len(answer), int(h.length))]
-		return appendSubmitAnswer(nil, h.number, 0, len(answer), answer), nil
+		return submitAnswerOf(h.number, 0, len(answer), answer), nil
 	}
-	return appendSubmitAnswer(nil, h.number, 0, len(data), nil), nil
+	return submitAnswerOf(h.number, 0, len(data), nil), nil
+}
+
+// statusOf is the status of a transfer that ended with err. A device fails in
+// no other way than by a stall.
+func statusOf(err error) int32 {
+	if err != nil {
+		return -epipe
+	}
+	return 0
 }

@@ -18,10 +18,10 @@ import (
 
 const brief = `
 name: brief
-duration: 2s
+duration: 3s
 chips: [{kind: bme280, address: 0x76}]
-faults: [{fault: nack, chip: bme280, from: 900ms, to: 1100ms}]
-sensors: [{id: pi-1, interval: 200ms, chips: [{driver: bme280, address: 0x76}]}]
+faults: [{fault: nack, chip: bme280, from: 500ms, to: 1500ms}]
+sensors: [{id: pi-1, interval: 1s, chips: [{driver: bme280, address: 0x76}]}]
 `
 
 func scenarioFile(t *testing.T, text string) string {
@@ -34,13 +34,13 @@ func scenarioFile(t *testing.T, text string) string {
 }
 
 func TestScenarioRun(t *testing.T) {
-	met := scenarioFile(t, brief+"expect: [{sensor: pi-1, ok: 9, faults: [{reason: nack, readings: 1}]}]\n")
+	met := scenarioFile(t, brief+"expect: [{sensor: pi-1, ok: 2, faults: [{reason: nack, readings: 1}]}]\n")
 	code, out, errOut := execute(t.Context(), "scenario", "run", met)
-	if code != 0 || !regexp.MustCompile(`(?m)^pi-1 +humidity +9 +0 +0 +nack 1 `).MatchString(out) {
+	if code != 0 || !regexp.MustCompile(`(?m)^pi-1 +humidity +2 +0 +0 +nack 1 `).MatchString(out) {
 		t.Errorf("exit code %d\n%s%s", code, out, errOut)
 	}
 	code, out, errOut = execute(t.Context(), "scenario", "run", scenarioFile(t, brief))
-	if code != 1 || !strings.Contains(out, "differs: pi-1 pressure: 9 readings are ok: want 10\n") || !strings.Contains(errOut, errScenario.Error()) {
+	if code != 1 || !strings.Contains(out, "differs: pi-1 pressure: 2 readings are ok: want 3\n") || !strings.Contains(errOut, errScenario.Error()) {
 		t.Errorf("exit code %d\n%s%s", code, out, errOut)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
