@@ -17,6 +17,7 @@ import (
 type chip struct {
 	driver  string // its name in configurations, of the emulator too
 	address uint16
+	setting string // others of its settings, in YAML
 
 	// within is how far a reading may be from the truth: half a step of the chip
 	// with the driver's defaults, and what a correct driver rounds.
@@ -33,9 +34,14 @@ func chips() []chip {
 	)
 	type within = map[telemetry.Measure]telemetry.Micro
 	return []chip{
-		{"bh1750", 0x23, within{lux: 417_000}},
-		{"bme280", 0x76, within{celsius: 11_000, percent: 15_000, hecto: 22_000}},
-		{"bmp280", 0x77, within{celsius: 11_000, hecto: 22_000}},
+		{"aht20", 0x38, "", within{celsius: 110, percent: 53}},
+		{"bh1750", 0x23, "", within{lux: 417_000}},
+		{"bme280", 0x76, "", within{celsius: 11_000, percent: 15_000, hecto: 22_000}},
+		{"bmp280", 0x77, "", within{celsius: 11_000, hecto: 22_000}},
+		{"lps22hb", 0x5c, "", within{celsius: 5_500, hecto: 135}},
+		{"opt3001", 0x46, "conversion_time: 100ms", within{lux: 5_000_000}}, // of 20,000 lx
+		{"sht3x", 0x44, "", within{celsius: 1_470, percent: 840}},
+		{"sht4x", 0x45, "", within{celsius: 1_470, percent: 1_050}},
 	}
 }
 

@@ -35,6 +35,10 @@ const (
 	// loopLimit is for what takes seconds, on a busy host.
 	loopLimit = time.Minute
 
+	// pause is how long the database is left alone: looking at it takes the time of
+	// the processor that the machine runs on.
+	pause = 500 * time.Millisecond
+
 	// recovery is how soon after an adapter is back each chip is read.
 	recovery = 5 * time.Second
 )
@@ -53,8 +57,8 @@ type rig struct {
 // in the end against what the chips were told to measure.
 func TestLoop(t *testing.T) {
 	for _, r := range []rig{
-		{machine: hil.ARM64, agent: "arm64", interval: time.Second},
-		{machine: hil.ARMv7, agent: "armv7", interval: time.Second},
+		{machine: hil.ARM64, agent: "arm64", interval: 1500 * time.Millisecond},
+		{machine: hil.ARMv7, agent: "armv7", interval: 1500 * time.Millisecond},
 	} {
 		t.Run(string(r.machine), func(t *testing.T) {
 			l := newLoop(t, r)
@@ -201,8 +205,8 @@ func (l *loop) config() string {
 	fmt.Fprintf(&b, "device: hil\nmqtt: {url: \"tcp://%s:%s\"}\n", hil.HostAddr, port)
 	fmt.Fprintf(&b, "buffer: {dir: %s/buffer, max_size: 32MiB, commit_interval: 200ms}\nuplink: {batch_age: 200ms}\nsensors:\n", data)
 	for _, c := range chips() {
-		fmt.Fprintf(&b, "  - {id: hil.%s, name: %[1]s, place_id: guest, interval: %s, chips: [{driver: %[1]s, bus: \"i2c-tiny-usb*\", address: %#[3]x}]}\n",
-			c.driver, l.interval, c.address)
+		fmt.Fprintf(&b, "  - {id: hil.%s, name: %[1]s, place_id: guest, interval: %s, chips: [{driver: %[1]s, bus: \"i2c-tiny-usb*\", address: %#[3]x, %[4]s}]}\n",
+			c.driver, l.interval, c.address, c.setting)
 	}
 	return b.String()
 }
@@ -223,7 +227,7 @@ func (l *loop) detect() {
 		l.Errorf("detect: exit code %d", exit.Code)
 	}
 	for _, c := range chips() {
-		if want := fmt.Sprintf(`{driver: %s, bus: "0", address: %#x}`, c.driver, c.address); !strings.Contains(yaml, want) {
+		if want := fmt.Sprintf(`{driver: %s, bus: "0", address: %#x`, c.driver, c.address); !strings.Contains(yaml, want) {
 			l.Errorf("detect writes\n%s\nwant %s in it; it says\n%s", yaml, want, report)
 		}
 	}
@@ -309,7 +313,15 @@ func (l *loop) frames() []telemetry.Frame {
 // await waits until the database has what condition wants.
 func (l *loop) await(what string, condition func([]telemetry.Frame) bool) {
 	l.Helper()
-	await.True(l, loopLimit, what, func() bool { return condition(l.frames()) })
+	var looked time.Time
+	await.True(l, loopLimit, what, func() bool {
+		if time.Since(looked) < pause {
+			return false
+		}
+		found := condition(l.frames())
+		looked = time.Now()
+		return found
+	})
 }
 
 // reads reports whether each chip has a reading with values from since on.
