@@ -144,6 +144,19 @@ pi-1 pressure: 11 readings have the reason nack: want 0`,
 pi-1 humidity: 60 readings are ok: want 59
 pi-1 humidity: 0 readings have the reason crc: want 1`,
 		},
+		{"nothing of the moment after the last reading", "faults: [{fault: nack, chip: bme280, from: 59500ms}]", ""},
+		{
+			"one brown-out, by transaction", `
+faults: [{fault: brown_out, chip: bme280, from: 10s, to: 20s, transactions: [2]}]
+expect: [{sensor: pi-1, ok: 59, faults: [{reason: nack, readings: 1}]}]`,
+			"",
+		},
+		{
+			"frozen in one transaction", `
+faults: [{fault: frozen, chip: bme280, from: 10s, transactions: [2]}]
+expect: [{sensor: pi-1, ok: 60, stale: 1}]`,
+			"",
+		},
 		{
 			"frozen", "faults: [{fault: frozen, chip: bme280, from: 30s, to: 33s}]", `
 pi-1 temperature: 3 readings that are ok are stale: want 0
