@@ -245,9 +245,16 @@ func TestRecording(t *testing.T) {
 	for csv, want := range map[string]string{
 		"day.csv": "", "bad.csv": `Temperature "warm": want a number from -40 to 85`, "none.csv": "no such file",
 	} {
-		text := strings.Replace(head, "temperature: {value: 20 °C}", "recorded: "+csv, 1)
+		text := strings.Replace(head, "temperature: {value: 20 °C}", "begin: 29m, recorded: "+csv, 1)
 		s := parse(t, filepath.Join(dir, "test.yaml"), text)
-		_, err := s.World(time.Now())
+		begin := time.Now()
+		w, err := s.World(begin)
+		if err == nil {
+			around, _ := w.Surroundings("bme280", begin.Add(time.Minute))
+			if got := (around.Temperature - physic.ZeroCelsius).Celsius() + 273.15; math.Abs(got-15) > 1e-6 {
+				t.Errorf("%s: %g °C, want 15", csv, got)
+			}
+		}
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", csv, err, want)
 		}
