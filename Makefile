@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -88,6 +88,10 @@ HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... .
 hil: build pi ## the release binaries on ARM kernels in QEMU: emulated chips, power cuts; one test by ARGS="-run TestLoop/arm64"
 	simulator/hil/install
 	$(HIL) -skip TestBoards $(ARGS)
+
+hil-pi: pi ## the loop on a real Raspberry Pi with its own chips, over ssh: HOST=pi@raspberrypi
+	@test -n "$(HOST)" || { echo "want HOST=USER@ADDRESS of a Raspberry Pi" >&2; exit 2; }
+	TELLTALE_HIL_HOST=$(HOST) $(GO) test -tags hil -count 1 -timeout 20m -v -run '^TestPi$$' ./simulator/hil
 
 hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi

@@ -96,6 +96,7 @@ func TestFaultOfDriverErrors(t *testing.T) {
 		{fmt.Errorf("bme280: %w", drivers.ErrBadCalibration), sample.Calibration},
 		{fmt.Errorf("bme280: %w", drivers.ErrReset), sample.Reset},
 		{fmt.Errorf("sht4x: %w", drivers.ErrCRC), sample.CRC},
+		{fmt.Errorf("htu21d: %w", drivers.ErrLowSupply), sample.LowSupply},
 		{fmt.Errorf("bme280: %w", syscall.ENXIO), sample.NACK},
 		{fmt.Errorf("bme280: %w", &sample.FaultError{Reason: sample.Bus, Err: fs.ErrNotExist}), sample.Bus},
 	}

@@ -112,6 +112,7 @@ func fault(err error) error {
 		{drivers.ErrBadCalibration, sample.Calibration},
 		{drivers.ErrReset, sample.Reset},
 		{drivers.ErrCRC, sample.CRC},
+		{drivers.ErrLowSupply, sample.LowSupply},
 	} {
 		if errors.Is(err, kind.err) {
 			return &sample.FaultError{Reason: kind.reason, Err: err}

@@ -38,7 +38,7 @@ func (n Noise) At(t time.Time) Environment {
 	if !n.Contain(t) {
 		return e
 	}
-	r := rand.New(rand.NewPCG(n.Seed^streamNoise<<56, uint64(t.UnixNano())))
+	r := rand.New(rand.NewPCG(n.Seed, uint64(t.UnixNano())))
 	return e.plus(n.Deviation, [4]float64{r.NormFloat64(), r.NormFloat64(), r.NormFloat64(), r.NormFloat64()})
 }
 

@@ -191,5 +191,4 @@ func OneIn(n, seed uint64) Condition {
 const (
 	streamFlip = iota + 1
 	streamOneIn
-	streamNoise
 )

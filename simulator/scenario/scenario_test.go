@@ -144,6 +144,19 @@ pi-1 pressure: 11 readings have the reason nack: want 0`,
 pi-1 humidity: 60 readings are ok: want 59
 pi-1 humidity: 0 readings have the reason crc: want 1`,
 		},
+		{"nothing of the moment after the last reading", "faults: [{fault: nack, chip: bme280, from: 59500ms}]", ""},
+		{
+			"one brown-out, by transaction", `
+faults: [{fault: brown_out, chip: bme280, from: 10s, to: 20s, transactions: [2]}]
+expect: [{sensor: pi-1, ok: 59, faults: [{reason: nack, readings: 1}]}]`,
+			"",
+		},
+		{
+			"frozen in one transaction", `
+faults: [{fault: frozen, chip: bme280, from: 10s, transactions: [2]}]
+expect: [{sensor: pi-1, ok: 60, stale: 1}]`,
+			"",
+		},
 		{
 			"frozen", "faults: [{fault: frozen, chip: bme280, from: 30s, to: 33s}]", `
 pi-1 temperature: 3 readings that are ok are stale: want 0
@@ -232,9 +245,16 @@ func TestRecording(t *testing.T) {
 	for csv, want := range map[string]string{
 		"day.csv": "", "bad.csv": `Temperature "warm": want a number from -40 to 85`, "none.csv": "no such file",
 	} {
-		text := strings.Replace(head, "temperature: {value: 20 °C}", "recorded: "+csv, 1)
+		text := strings.Replace(head, "temperature: {value: 20 °C}", "begin: 29m, recorded: "+csv, 1)
 		s := parse(t, filepath.Join(dir, "test.yaml"), text)
-		_, err := s.World(time.Now())
+		begin := time.Now()
+		w, err := s.World(begin)
+		if err == nil {
+			around, _ := w.Surroundings("bme280", begin.Add(time.Minute))
+			if got := (around.Temperature - physic.ZeroCelsius).Celsius() + 273.15; math.Abs(got-15) > 1e-6 {
+				t.Errorf("%s: %g °C, want 15", csv, got)
+			}
+		}
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", csv, err, want)
 		}

@@ -127,7 +127,7 @@ type mounted struct {
 	around  i2csim.Source // without drift and noise
 	freeze  func(bool)    // by transactions; nil if the script does not
 	mu      sync.Mutex
-	results []i2csim.Conversion // that a reader may have seen since forget, and the one before
+	results []i2csim.Conversion // that a reader may have seen since forget
 }
 
 // most bounds the results of a chip that nobody takes.
@@ -155,11 +155,11 @@ func (m *mounted) shown() []i2csim.Conversion {
 	return slices.Clone(m.results)
 }
 
-// forget forgets them but the last, which may be shown again.
+// forget forgets them.
 func (m *mounted) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.results = m.results[max(0, len(m.results)-1):]
+	m.results = nil
 }
 
 // mount makes a chip with all that befalls it and not its bus.

@@ -350,3 +350,29 @@ func (p *pipe) Accept() (net.Conn, error) {
 
 func (p *pipe) Close() error   { close(p.conns); return nil }
 func (p *pipe) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A device that answers more than was asked for, another endpoint than the
+// control endpoint, and a client that never gives up a transfer.
+func TestOddTransfers(t *testing.T) {
+	c := dial(t, serve(t, hardly{}))
+	c.attach("1-1")
+	in := [8]byte{0x80, 0, 0, 0, 0, 0, 8, 0}
+	c.send([10]uint32{1, 1, 1<<16 | 1, 1, 0, 0, 4, 0, 0, 0}, in)
+	if status, data := c.answer(1, true); status != 0 || len(data) != 4 {
+		t.Errorf("status %d, % x: want the 4 bytes that were asked for", status, data)
+	}
+	c.send([10]uint32{1, 2, 1<<16 | 1, 1, 1, 0, 8, 0, 0, 0}, in)
+	if status, _ := c.answer(2, true); status != -32 {
+		t.Errorf("another endpoint: status %d, want -32", status)
+	}
+	c.send([10]uint32{1, 3, 1<<16 | 1, 0, 0, 0, 8, 0, 0, 0}, in, make([]byte, 8))
+	if status, _ := c.answer(3, false); status != -32 {
+		t.Errorf("one way in the header and the other in the setup: status %d, want -32", status)
+	}
+	for n := range uint32(65) {
+		c.send([10]uint32{1, 10 + n, 1<<16 | 1, 1, 0, 0, 0, 0, 0, 0}, [8]byte{0x80, 2})
+	}
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("%d bytes, %v after 65 transfers without an answer: want the connection's end", n, err)
+	}
+}

@@ -15,6 +15,7 @@ const (
 	Timeout     = "timeout"         // the chip or its bus did not finish in time, or is still busy with an earlier tick
 	NotReady    = "not_ready"       // the chip had no new value
 	CRC         = "crc"             // the value's checksum was wrong
+	LowSupply   = "low_supply"      // the chip warns of its supply voltage
 	OutOfRange  = "out_of_range"    // the value cannot be one
 	Saturated   = "saturated"       // the value is beyond what the chip can measure
 	Stuck       = "stuck"           // the chip's converter gives the same word for too long
