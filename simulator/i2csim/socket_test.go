@@ -53,6 +53,9 @@ func TestTheSupplyComes(t *testing.T) {
 					if s > 0 && s%every == 0 || every == 1 {
 						socket.Write([]byte{1})
 					}
+					if every == 1 && len(chip.came) != len(want) {
+						t.Errorf("%s, %s, after %d s: the supply has come %d times, want %d", kind, name, s, len(chip.came), len(want))
+					}
 				}
 				if every > 1 && len(want) > 0 {
 					want = want[len(want)-1:]

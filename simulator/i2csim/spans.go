@@ -56,7 +56,7 @@ func (s Spans) ended(t time.Time) time.Time {
 		}
 		return s.To
 	}
-	begun := s.begun(t.Add(-s.For))
+	begun := s.begun(t)
 	if begun.IsZero() {
 		return begun
 	}
@@ -64,8 +64,11 @@ func (s Spans) ended(t time.Time) time.Time {
 	if !s.To.IsZero() && end.After(s.To) {
 		end = s.To
 	}
-	if last := s.begun(t); last.After(begun) && !s.To.IsZero() && !t.Before(s.To) {
-		end = s.To // the last span was cut short
+	switch {
+	case !end.After(t):
+		return end
+	case begun.Equal(s.From):
+		return time.Time{}
 	}
-	return end
+	return begun.Add(s.For - s.Every) // of the one before
 }
