@@ -138,7 +138,7 @@ func subjects() []subject {
 			},
 		},
 		{
-			kind: "bmp280", address: 0x77, behind: true, settings: ", filter: 2", module: "bmp280_i2c", id: "bmp280", directory: iio,
+			kind: "bmp280", address: 0x77, settings: ", filter: 2", module: "bmp280_i2c", id: "bmp280", directory: iio,
 			temperature: bounds{-39.9, 84.9}, pressure: bounds{30100, 109900}, tune: tuneBMP280,
 			quantities: []quantity{
 				{measure: celsius, step: 0.01, read: input("in_temp_input", milli)},
@@ -146,7 +146,7 @@ func subjects() []subject {
 			},
 		},
 		{
-			kind: "bmp388", address: 0x77, behind: true, settings: ", filter: 1", module: "bmp280_i2c", id: "bmp380", directory: iio,
+			kind: "bmp388", address: 0x77, settings: ", filter: 1", module: "bmp280_i2c", id: "bmp380", directory: iio,
 			temperature: bounds{-39.9, 84.9}, pressure: bounds{30100, 124900},
 			quantities: []quantity{
 				{measure: celsius, step: 0.01, read: input("in_temp_input", milli), mend: hundredths},

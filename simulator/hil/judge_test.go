@@ -35,9 +35,8 @@ const (
 )
 
 // TestKernelJudges has the agent's drivers and the kernel's own read the same
-// emulated chips in the same 50 states each, and wants them to agree. Chips on
-// the main bus are read at the same time; those behind a multiplexer one after
-// another, as a process and the kernel may not both switch it.
+// emulated chips in the same 50 states each, and wants them to agree. Benches are
+// at work at the same time, except those that would be at one address.
 func TestKernelJudges(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
@@ -58,10 +57,18 @@ func TestKernelJudges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	benches := newBenches(t, vm, bus)
-	var running sync.WaitGroup
+	benches := newBenches(vm, bus)
+	queues := make(map[uint16][]*bench)
 	for _, b := range benches {
-		running.Go(func() { b.err = b.run(ctx) })
+		queues[b.trials[0].address] = append(queues[b.trials[0].address], b)
+	}
+	var running sync.WaitGroup
+	for _, queue := range queues {
+		running.Go(func() {
+			for _, b := range queue {
+				b.err = b.run(ctx)
+			}
+		})
 	}
 	running.Wait()
 	for _, b := range benches {
@@ -88,10 +95,12 @@ func buildReread(t *testing.T) string {
 	return file
 }
 
-// bench is some chips that are read one after another in each state.
+// bench is a chip, or some behind a multiplexer. Those are read one after another
+// in each state, as a process and the kernel may not both switch it.
 type bench struct {
 	name        string
 	vm          *hil.VM
+	bus         *i2csim.Bus
 	multiplexed bool
 	trials      []*trial
 
@@ -99,36 +108,54 @@ type bench struct {
 	err                   error
 }
 
-// newBenches attaches the chips: each on the main bus to a bench of its own,
-// those behind the multiplexer, which have the same addresses, to one.
-func newBenches(t *testing.T, vm *hil.VM, bus *i2csim.Bus) []*bench {
-	t.Helper()
-	multiplexer := i2csim.NewTCA9548A()
-	if err := bus.Attach(multiplexerAddress, multiplexer); err != nil {
-		t.Fatal(err)
-	}
-	behind := &bench{name: "multiplexer", vm: vm, multiplexed: true}
+// newBenches returns a bench for each chip, and one for all that are behind the
+// multiplexer.
+func newBenches(vm *hil.VM, bus *i2csim.Bus) []*bench {
+	behind := &bench{name: "multiplexer", vm: vm, bus: bus, multiplexed: true}
 	benches := []*bench{behind}
 	for i, s := range subjects() {
-		c := &trial{subject: s, stage: newStage(s.environments(uint64(i)))}
-		chip, err := i2csim.NewChip(s.kind, i2csim.ChipOptions{Source: c.stage, Now: c.stage.now, Timing: s.timing, Seed: uint64(i) + 1})
-		if err == nil && s.behind {
+		c := &trial{subject: s, seed: uint64(i)}
+		if s.behind {
 			c.channel = len(behind.trials)
 			behind.trials = append(behind.trials, c)
-			err = multiplexer.Attach(c.channel, s.address, chip)
-		} else if err == nil {
-			benches = append(benches, &bench{name: s.kind, vm: vm, trials: []*trial{c}})
-			err = bus.Attach(s.address, chip)
-		}
-		if err != nil {
-			t.Fatal(err)
+		} else {
+			benches = append(benches, &bench{name: s.kind, vm: vm, bus: bus, trials: []*trial{c}})
 		}
 	}
 	return benches
 }
 
+// plug makes the chips and attaches them.
+func (b *bench) plug() error {
+	multiplexer := i2csim.NewTCA9548A()
+	if b.multiplexed {
+		if err := b.bus.Attach(multiplexerAddress, multiplexer); err != nil {
+			return err
+		}
+	}
+	for _, c := range b.trials {
+		c.stage = newStage(c.environments(c.seed))
+		chip, err := i2csim.NewChip(c.kind, i2csim.ChipOptions{Source: c.stage, Now: c.stage.now, Timing: c.timing, Seed: c.seed})
+		if err != nil {
+			return err
+		}
+		if b.multiplexed {
+			err = multiplexer.Attach(c.channel, c.address, chip)
+		} else {
+			err = b.bus.Attach(c.address, chip)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // run has the agent's drivers read the chips, and then the kernel's.
 func (b *bench) run(ctx context.Context) error {
+	if err := b.plug(); err != nil {
+		return err
+	}
 	began := time.Now()
 	if err := b.readByAgent(ctx); err != nil {
 		return fmt.Errorf("the agent: %w", err)
@@ -149,6 +176,7 @@ func (b *bench) run(ctx context.Context) error {
 		if err := c.write(ctx, b.vm, fmt.Sprintf("%s/i2c-%s/delete_device", i2cDevices, c.adapter), fmt.Sprintf("%#x", c.address)); err != nil {
 			return err
 		}
+		b.bus.Detach(c.address)
 	}
 	return nil
 }
@@ -342,6 +370,7 @@ type values map[telemetry.Measure]float64
 // trial is a chip that is judged, and what was read of it in each state.
 type trial struct {
 	subject
+	seed    uint64 // of the chip's calibration and the states
 	stage   *stage
 	channel int    // of the multiplexer
 	adapter string // the number that the kernel gave its bus
