@@ -26,7 +26,7 @@ const (
 	fleetInterval = 500 * time.Millisecond // between two readings of a device
 	fleetRate     = 4                      // uplink.max_drain_rate
 	fleetBatch    = 5                      // uplink.batch_frames
-	fleetSlack    = 2 * time.Second        // how late a message may be on a busy machine
+	fleetSlack    = 4 * time.Second        // how late a message may be on a busy machine
 	fleetOutage   = 2 * time.Second        // of the broker; a long one would spread the fleet by itself
 	fleetWindow   = 8 * time.Second        // over which agents come back: 16 times uplink.backoff_min
 )
