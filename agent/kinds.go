@@ -198,7 +198,7 @@ func isAHT20(bus i2c.Bus, address uint16) (detect.Match, string) {
 	case err != nil:
 		return detect.No, err.Error()
 	case !like:
-		return detect.No, "it has no status as an AHT20 has"
+		return detect.No, "it has no checksum as an AHT20 has, nor has an AHT20 that never measured"
 	}
 	return detect.Probable, "the chip has no identity, and its status could be one's"
 }
