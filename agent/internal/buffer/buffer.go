@@ -113,12 +113,23 @@ func (o *Options) complete() error {
 	return nil
 }
 
+// ahead is what the header of a segment says of the numbers used while it is written:
+// each has a record, and marks lie ahead by this, or by twice what was used since the
+// last commit. 0 is neither: readings may be refused.
+func (o *Options) ahead() uint32 {
+	if o.Drop == DropNewest {
+		return 0
+	}
+	return uint32(o.ReserveAhead)
+}
+
 // A segment is one file of the log.
 type segment struct {
 	base   Position
 	end    Position // where its records end; of the active one, see Buffer.tail
 	head   Position // the end of its head
 	frames uint64   // in the log before it
+	ahead  uint32   // as its header says
 	size   int64    // of the file
 }
 

@@ -208,7 +208,7 @@ func (b *Buffer) nextMark(s *sensor, forced bool) (uint64, bool) {
 		return 0, false
 	}
 	ahead := min(max(b.o.ReserveAhead, 2*(s.next-s.committed)), MaxReserveAhead)
-	return min(s.next+ahead, telemetry.MaxSeq+1), s.marked < s.next+ahead/2
+	return min(s.next+ahead, telemetry.MaxSeq+1), s.marked < s.next+(ahead+1)/2
 }
 
 // writeClose records the exact next numbers and the losses still pending.

@@ -48,6 +48,9 @@ type world struct {
 	bulky     bool                 // readings are large, so that segments are soon full
 	clean     bool                 // no loss may have happened so far
 	unsure    bool                 // a cut came since the last check
+	last      *Buffer              // the last one opened, whatever became of it; nil if opening it was cut
+	settled   map[string]uint64    // its next numbers, at the last commit
+	bounded   int                  // cuts after which what is declared was held to its bound
 }
 
 // said is the time that a reader gave a reading.
@@ -79,7 +82,7 @@ func newWorld(o Options) *world {
 
 // open opens the buffer, unless the process is killed in the middle of it.
 func (w *world) open() error {
-	w.o.FS, w.o.BootID = w.disk, fmt.Sprint(w.boot)
+	w.o.FS, w.o.BootID, w.last = w.disk, fmt.Sprint(w.boot), nil
 	b, err := Open(w.o)
 	if err != nil {
 		if errors.Is(err, errDead) {
@@ -93,11 +96,20 @@ func (w *world) open() error {
 	if b.Epoch() != w.epoch {
 		return fmt.Errorf("epoch %d, was %d", b.Epoch(), w.epoch)
 	}
-	w.b, w.r, w.read = b, b.Reader(), nil
+	w.b, w.last, w.r, w.read = b, b, b.Reader(), nil
+	w.settle()
 	if w.synced {
 		b.SetClock(time.UnixMilli(w.started + clockError)) // nothing follows from that if it was set before
 	}
 	return nil
+}
+
+// settle notes the numbers from which on a power cut may take readings.
+func (w *world) settle() {
+	w.settled = map[string]uint64{}
+	for key, s := range w.last.sensors {
+		w.settled[key.id] = s.next
+	}
 }
 
 // reboot starts the machine anew. It has no clock of its own if unsynced.
@@ -223,6 +235,7 @@ func (w *world) commit() error {
 // madeDurable notes that the medium has all.
 func (w *world) madeDurable() {
 	clear(w.committed)
+	w.settle()
 	for k := range w.unfreed {
 		w.committed[k], w.durable[k] = true, true
 	}
@@ -323,10 +336,13 @@ func (w *world) restart(power bool, rng *rand.Rand) error {
 	w.b = nil
 	w.done = map[identityKey]bool{}
 	torn := w.disk.torn
+	var limits map[string]uint64
 	if power {
-		w.disk = w.disk.cut(rng)
+		disk, unsynced := w.disk.cut(rng), w.disk.unsynced()
+		w.disk = disk
 		w.reboot(rng.IntN(2) == 0)
 		w.clean, w.unsure = false, true
+		limits = w.limits(unsynced)
 	} else {
 		w.disk = w.disk.killed()
 		w.clean = w.clean && !torn
@@ -334,7 +350,45 @@ func (w *world) restart(power bool, rng *rand.Rand) error {
 	if err := w.open(); err != nil {
 		return err
 	}
+	if err := w.within(limits); err != nil {
+		return err
+	}
 	return w.check()
+}
+
+// limits returns how far each sensor's numbers may move on, after a power cut that
+// could take or tear this many bytes: to the last mark, or as far as they could hide
+// one. It returns nil if the cut came while a segment was begun.
+func (w *world) limits(unsynced uint64) map[string]uint64 {
+	i, err := Inspect(Options{FS: w.disk.copy()})
+	if err != nil || i.found.scanned > 1 || w.last == nil {
+		return nil
+	}
+	limits := map[string]uint64{}
+	for key, s := range w.last.sensors {
+		hidden := 1 + unsynced/minNumber
+		from := s.next
+		if i.found.cutHead {
+			from = max(from, s.marked)
+		}
+		used := s.next - w.settled[key.id]
+		limits[key.id] = max(s.marked, from+hidden+min(max(w.o.ReserveAhead, 2*(used+hidden)), MaxReserveAhead))
+	}
+	return limits
+}
+
+// within checks that the numbers of no sensor go on behind its limit.
+func (w *world) within(limits map[string]uint64) error {
+	if limits == nil || w.b == nil {
+		return nil
+	}
+	w.bounded++
+	for key, s := range w.b.sensors {
+		if s.next > limits[key.id] {
+			return fmt.Errorf("%s goes on at %d after a power cut, want at most %d", key.id, s.next, limits[key.id])
+		}
+	}
+	return nil
 }
 
 // check reads all and compares it with what is known.
@@ -514,6 +568,7 @@ func TestEveryCut(t *testing.T) {
 	if n := len(whole.b.segs); n < 2 || whole.b.segs[0].base == 0 || len(whole.said) == 0 {
 		t.Fatalf("%d segments from %d: the history should have made three or more and freed one", n, whole.b.segs[0].base)
 	}
+	bounded := 0
 	for at := 1; at <= whole.disk.ops; at++ {
 		for variant := range 3 {
 			w := fresh()
@@ -534,7 +589,11 @@ func TestEveryCut(t *testing.T) {
 			if err != nil {
 				t.Fatalf("cut at operation %d, variant %d: %v", at, variant, err)
 			}
+			bounded += w.bounded
 		}
+	}
+	if want := 3 * whole.disk.ops; bounded < want {
+		t.Errorf("what is declared was held to its bound after %d cuts, want %d at least", bounded, want)
 	}
 }
 

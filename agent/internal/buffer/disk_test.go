@@ -340,6 +340,18 @@ func (d *disk) cut(rng *rand.Rand) *disk {
 	return n
 }
 
+// unsynced returns how many bytes of segments a power cut may take or tear.
+func (d *disk) unsynced() (n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, node := range d.names {
+		for _, w := range node.dirty {
+			n += uint64(len(w.data))
+		}
+	}
+	return n
+}
+
 // cutAll returns the disk as a power cut leaves it that takes all it can.
 func (d *disk) cutAll() *disk {
 	n := newDisk()

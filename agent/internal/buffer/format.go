@@ -23,7 +23,8 @@ const (
 	crcSize    = 4
 	maxPayload = 4096
 	maxRecord  = prefixSize + maxPayload + crcSize
-	minNumber  = prefixSize + 3 + crcSize // the smallest record that says a number was used: a mark
+	minMark    = prefixSize + 3 + crcSize // the smallest record that moves numbers on: a mark
+	minNumber  = prefixSize + 4 + crcSize // the smallest record that uses one up: a loss
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -86,6 +87,7 @@ type header struct {
 	sensors uint32 // defined in the head
 	head    uint32 // length of the head
 	frames  uint64 // frame records in the log before this segment
+	ahead   uint32 // see Options.ahead
 }
 
 func (h *header) put(p []byte) {
@@ -98,6 +100,7 @@ func (h *header) put(p []byte) {
 	le.PutUint32(p[32:], h.salt)
 	le.PutUint32(p[36:], h.head)
 	le.PutUint64(p[40:], h.frames)
+	le.PutUint32(p[48:], h.ahead)
 	le.PutUint32(p[60:], crc32.Checksum(p[:60], castagnoli))
 }
 
@@ -115,6 +118,7 @@ func decodeHeader(p []byte) (header, bool) {
 		sensors:  le.Uint32(p[12:]),
 		head:     le.Uint32(p[36:]),
 		frames:   le.Uint64(p[40:]),
+		ahead:    le.Uint32(p[48:]),
 	}, true
 }
 

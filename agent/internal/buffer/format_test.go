@@ -164,15 +164,18 @@ func TestFrameSize(t *testing.T) {
 			t.Errorf("seq %d: %d bytes, want %d", tt.seq, len(enc.buf), tt.want)
 		}
 	}
-	for _, smallest := range []func(){
-		func() { enc.frame(0, &reading{Frame: &telemetry.Frame{}}, 0) },
-		func() { enc.mark(markRecord{}) },
-		func() { enc.loss(lossRecord{}) },
+	for _, smallest := range []struct {
+		encode func()
+		want   int
+	}{
+		{func() { enc.frame(0, &reading{Frame: &telemetry.Frame{}}, 0) }, minNumber},
+		{func() { enc.loss(lossRecord{}) }, minNumber},
+		{func() { enc.mark(markRecord{}) }, minMark},
 	} {
 		enc.reset(0)
-		smallest()
-		if len(enc.buf) < minNumber {
-			t.Errorf("a record of %d bytes, want at least %d", len(enc.buf), minNumber)
+		smallest.encode()
+		if len(enc.buf) < smallest.want {
+			t.Errorf("a record of %d bytes, want at least %d", len(enc.buf), smallest.want)
 		}
 	}
 }

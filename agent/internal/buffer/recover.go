@@ -14,11 +14,20 @@ type recovery struct {
 	boot    string // of the last run
 	cursor  bool   // a commit record was found
 	closed  map[*sensor]bool
-	seen    map[*sensor]Position // where a record last told all of a sensor's numbers
-	damage  uint64               // bytes that do not verify
-	lastGap Position             // behind the last of them
-	end     Position             // behind the last byte that is not zero
+	told    map[*sensor]*told
+	scanned uint64   // segments
+	ahead   uint64   // the greatest of theirs
+	unsure  bool     // one of theirs is not known
+	damage  uint64   // bytes that do not verify
+	hidden  uint64   // those, and the records of sensors whose own record is among them
+	inHead  bool     // the record at hand is in a segment's head
+	cutHead bool     // a head is damaged
+	end     Position // behind the last byte that is not zero
 }
+
+// told is how much was hidden when a record last told all of a sensor's numbers, and
+// its mark.
+type told struct{ numbers, mark uint64 }
 
 // recover brings the buffer to the state in which the last run left it, and
 // declares what is lost. slow is held.
@@ -35,7 +44,7 @@ func (b *Buffer) recover(headers map[Position]header) error {
 		b.boot++
 	}
 	r.resume(sameBoot)
-	if r.mustBeginAnew() {
+	if r.mustBeginAnew() || b.usesMore() {
 		if err := b.beginAnew(r); err != nil {
 			return err
 		}
@@ -54,7 +63,7 @@ func (b *Buffer) recover(headers map[Position]header) error {
 // scanLog reads where the last run left the buffer, and writes nothing.
 func (b *Buffer) scanLog(headers map[Position]header) (*recovery, error) {
 	b.layOut(headers)
-	r := &recovery{b: b, seen: map[*sensor]Position{}}
+	r := &recovery{b: b, told: map[*sensor]*told{}}
 	if n := len(b.segs); n > 0 {
 		first := n - 1
 		for first > 0 && !b.headIsWhole(first, headers) {
@@ -135,7 +144,7 @@ func (b *Buffer) layOut(headers map[Position]header) {
 			seg.end = min(seg.end, b.segs[i+1].base)
 		}
 		if h, ok := headers[seg.base]; ok {
-			seg.head, seg.frames = seg.base+Position(h.head), h.frames
+			seg.head, seg.frames, seg.ahead = seg.base+Position(h.head), h.frames, h.ahead
 			continue
 		}
 		seg.head = b.findHead(*seg)
@@ -193,17 +202,27 @@ func (r *recovery) mustBeginAnew() bool {
 	return len(r.b.segs) == 0 || r.damage > 0 || !r.sameBoot() && r.closed == nil || r.b.crowded()
 }
 
+// usesMore reports whether numbers will be used in other ways than the last segment's
+// header says.
+func (b *Buffer) usesMore() bool {
+	said, will := b.active().ahead, b.o.ahead()
+	return said != 0 && (will == 0 || will > said)
+}
+
 // segment takes the records of segment i in.
 func (r *recovery) segment(i int, wholeHeader bool) error {
 	b, seg := r.b, r.b.segs[i]
 	last := i == len(b.segs)-1
 	b.defs, b.indexes = nil, map[label]uint64{}
 	b.frames = max(b.frames, seg.frames)
+	r.ahead, r.unsure = max(r.ahead, uint64(seg.ahead)), r.unsure || seg.ahead == 0
+	r.scanned++
+	r.inHead = true
 	if !wholeHeader {
-		r.gap(headerSize, seg.base+headerSize)
+		r.gap(headerSize)
 	}
 	if r.end != 0 && r.end < seg.base {
-		r.gap(seg.base-r.end, seg.base)
+		r.gap(seg.base - r.end)
 	}
 	b.tail = seg.base + headerSize
 	scan := b.scanner()
@@ -216,7 +235,7 @@ func (r *recovery) segment(i int, wholeHeader bool) error {
 			return err
 		}
 		if rec.pos > b.tail {
-			r.gap(rec.pos-b.tail, rec.pos)
+			r.gap(rec.pos - b.tail)
 		}
 		b.tail = rec.end()
 		r.record(&rec)
@@ -230,14 +249,15 @@ func (r *recovery) segment(i int, wholeHeader bool) error {
 		r.end = end
 	}
 	if r.end > b.tail {
-		r.gap(r.end-b.tail, r.end)
+		r.gap(r.end - b.tail)
 	}
 	return nil
 }
 
-func (r *recovery) gap(n, end Position) {
+func (r *recovery) gap(n Position) {
 	r.damage += uint64(n)
-	r.lastGap = end
+	r.hidden += uint64(n)
+	r.cutHead = r.cutHead || r.inHead
 	r.closed = nil
 }
 
@@ -265,17 +285,24 @@ func (r *recovery) record(rec *record) {
 		}
 	case typeMark:
 		if m, ok := decodeMark(rec.payload); ok {
-			if s := r.sensorOf(m.index); s != nil {
+			if s := r.sensorOf(rec, m.index); s != nil {
 				s.marked, s.markReason = max(s.marked, m.mark), m.reason
+				r.told[s].mark = r.hidden
 			}
 		}
 	case typeCommit:
 		if freed, durable, ok := decodeCommit(rec.payload); ok {
 			b.freed, b.durable, r.cursor = max(b.freed, freed), max(b.durable, durable), true
+			for s, told := range r.told {
+				if told.mark == r.hidden { // else a mark may be hidden that came before this
+					s.committed = s.next
+				}
+			}
 		}
 	case typeBoot:
 		if boot, id, ok := decodeBoot(rec.payload); ok {
 			b.boot, r.boot = max(b.boot, boot), id
+			r.inHead = false
 		}
 	case typeClock:
 		if c, ok := decodeClock(rec.payload); ok {
@@ -286,7 +313,7 @@ func (r *recovery) record(rec *record) {
 			r.closed = map[*sensor]bool{}
 		}
 		decodeClose(rec.payload, func(index, next uint64) {
-			if s := r.sensorOf(index); s != nil {
+			if s := r.sensorOf(rec, index); s != nil {
 				s.next = max(s.next, next)
 				r.closed[s] = true
 			}
@@ -301,11 +328,15 @@ func (r *recovery) sensor(rec *record, d *sensorRecord) {
 		s = &sensor{}
 		b.sensors[d.sensorKey] = s
 		b.order = append(b.order, s)
+		r.told[s] = &told{}
+		if r.hidden == 0 { // it is new, or in a head, which a commit came before
+			s.committed = d.next
+		}
 	}
 	s.label, s.floor = d.label, d.floor
 	s.next, s.marked = max(s.next, d.next), max(s.marked, d.mark)
 	s.end = rec.end()
-	r.seen[s] = rec.pos
+	*r.told[s] = told{r.hidden, r.hidden}
 	for uint64(len(b.defs)) <= d.index {
 		b.defs = append(b.defs, definition{})
 	}
@@ -313,17 +344,20 @@ func (r *recovery) sensor(rec *record, d *sensorRecord) {
 	b.indexes[d.label] = d.index
 }
 
-func (r *recovery) sensorOf(index uint64) *sensor {
-	if index < uint64(len(r.b.defs)) {
+// sensorOf returns the sensor with that index. If its record is damaged, so far, rec is
+// hidden, too.
+func (r *recovery) sensorOf(rec *record, index uint64) *sensor {
+	if index < uint64(len(r.b.defs)) && r.b.defs[index].sensor != nil {
 		return r.b.defs[index].sensor
 	}
+	r.hidden += uint64(rec.end() - rec.pos)
 	return nil
 }
 
 func (r *recovery) used(rec *record, index, seq uint64) {
-	if s := r.sensorOf(index); s != nil {
+	if s := r.sensorOf(rec, index); s != nil {
 		s.next, s.end = max(s.next, seq+1), rec.end()
-		r.seen[s] = rec.pos
+		r.told[s].numbers = r.hidden
 	}
 }
 
@@ -338,17 +372,12 @@ func (r *recovery) resume(sameBoot bool) {
 			// The rest was in the memory of the process that ended.
 			next, why = max(next, s.marked), reasonDiskError
 		case r.closed[s]:
-		case sameBoot && (r.damage == 0 || r.seen[s] >= r.lastGap):
+		case sameBoot && r.told[s].numbers == r.hidden:
 			if s.markReason != reasonNone {
 				next, why = max(next, s.marked), s.markReason
 			}
 		default:
-			next = max(next, s.marked)
-			if r.damage > 0 {
-				// Marks may be among what is damaged, each of which moved
-				// the numbers on by so much at most.
-				next = min(next+(1+r.damage/minNumber)*MaxReserveAhead, telemetry.MaxSeq+1)
-			}
+			next = min(max(next, s.marked, r.hiddenMark(s)), telemetry.MaxSeq+1)
 			switch {
 			case s.markReason != reasonNone:
 				why = s.markReason
@@ -369,6 +398,25 @@ func (r *recovery) resume(sameBoot bool) {
 	if r.damage > 0 {
 		b.o.Logger.Error("buffer damaged", slog.Uint64("bytes", r.damage))
 	}
+}
+
+// hiddenMark returns a number that no mark of s among what is hidden is above, or 0:
+// see README.md.
+func (r *recovery) hiddenMark(s *sensor) uint64 {
+	hidden := r.hidden - r.told[s].mark
+	if hidden == 0 {
+		return 0
+	}
+	from := s.next
+	if r.cutHead || r.unsure {
+		from = max(from, s.marked)
+	}
+	if r.unsure {
+		return from + (1+hidden/minMark)*MaxReserveAhead
+	}
+	readings := 1 + hidden/minNumber
+	ahead := min(max(r.ahead, 2*(s.next+readings-s.committed)), MaxReserveAhead)
+	return from + readings + r.scanned*ahead
 }
 
 // goOn appends to the last segment. slow is held.

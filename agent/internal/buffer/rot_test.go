@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -336,4 +337,81 @@ func TestTornTail(t *testing.T) {
 		}
 	}
 	cmpFrames(t, got, want)
+}
+
+// TestHiddenMarks cuts the power when all numbers below the marks have been sent, and
+// damages each stretch of records behind the definitions of the sensors: no number is
+// used again.
+func TestHiddenMarks(t *testing.T) {
+	for _, tt := range []struct {
+		ahead   uint64
+		commits []int // how many readings of each sensor come before each
+	}{
+		{1, []int{1, 3, 2}},
+		{3, []int{0, 9, 1, 1}},
+		{8, []int{5, 2, 7}},
+		{8, []int{2, 20}},
+		{64, []int{3, 3}},
+	} {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: tt.ahead, BootID: "1"}
+		b := mustOpen(t, o)
+		sent := map[string]uint64{}
+		send := func(id string) {
+			// The smallest reading, so that damage hides as many as can be.
+			sent[id] = mustAppend(t, b, &telemetry.Frame{ID: id, Timestamp: 1}).Seq
+		}
+		send("a")
+		send("b")
+		d = d.cutAll()
+		o.FS, o.BootID = d, "2"
+		b = mustOpen(t, o) // with losses in the head
+		for _, n := range tt.commits {
+			for range n {
+				send("a")
+				send("b")
+			}
+			mustCommit(t, b)
+		}
+		for key, s := range b.sensors {
+			for range s.mark - s.next {
+				send(key.id)
+			}
+		}
+		d = d.cutAll()
+		base := b.active().base
+		records := recordsBehindHead(t, d, b)
+		for from := range records {
+			for to := range records[from:] {
+				first, last := records[from], records[from+to]
+				o.FS, o.BootID = d.copy(), "3"
+				fill(o.FS.(*disk).names[segmentName(base)].data[first.pos-base:last.end()-base], rotten)
+				for key, s := range mustOpen(t, o).sensors {
+					if s.next <= sent[key.id] {
+						t.Errorf("%d ahead, commits %v, damage from %d to %d: %s goes on at %d, and %d was sent",
+							tt.ahead, tt.commits, first.pos, last.end(), key.id, s.next, sent[key.id])
+					}
+				}
+			}
+		}
+	}
+}
+
+// recordsBehindHead returns the records of the newest segment, on d, that follow the
+// definitions in its head.
+func recordsBehindHead(t *testing.T, d *disk, b *Buffer) (records []record) {
+	t.Helper()
+	scan := scanner{fs: d, salt: b.id.salt}
+	for scan.start(b.active().base, b.tail); ; {
+		rec, err := scan.next()
+		if errors.Is(err, io.EOF) {
+			return records
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.pos >= b.active().head {
+			records = append(records, rec)
+		}
+	}
 }

@@ -141,7 +141,7 @@ func (b *Buffer) startSegment(base Position) (err error) {
 		b.segs[n-1].end = base
 	}
 	b.segs = append(b.segs, segment{
-		base: base, end: base, head: base + Position(head.size), frames: b.frames, size: b.o.SegmentSize,
+		base: base, end: base, head: base + Position(head.size), frames: b.frames, ahead: b.o.ahead(), size: b.o.SegmentSize,
 	})
 	b.file, b.durable, b.tail = file, base, base+Position(len(head.bytes))
 	b.stored = head.freed
@@ -246,6 +246,7 @@ func (b *Buffer) encodeHead(base Position) *head {
 	h.bytes = enc.buf
 	hdr := header{
 		identity: b.id, base: base, sensors: uint32(len(h.defs)), head: uint32(h.size), frames: b.frames,
+		ahead: b.o.ahead(),
 	}
 	hdr.put(h.bytes)
 	return h
