@@ -176,6 +176,7 @@ type Buffer struct {
 	boot    uint64 // the number of this boot of the machine
 	boots   map[uint64]*bootClock
 	origin  *int64 // SetClock was called with it, Unix milliseconds
+	stopped bool   // the machine did, since the active segment was written; of an Inspection
 	unsaid  bool   // clocks are settled, and no record of the active segment says so
 	stats   counters
 	counted counted // by the last Stats

@@ -106,6 +106,7 @@ func snapshot(from folder, boot string) (*Inspection, error) {
 	}
 	i.torn = int64(max(i.found.end, b.tail) - b.tail)
 	b.showClocks()
+	b.stopped = !i.found.sameBoot() && i.found.closed == nil
 	return i, i.unchanged(names)
 }
 

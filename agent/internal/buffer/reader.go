@@ -22,6 +22,8 @@ type Reader struct {
 	tracks map[sensorKey]*track
 	faults map[string]string
 
+	cut *cut // what a power cut may have torn of the segment; nil: not looked for yet
+
 	raw   bool      // readings that wait are returned, too
 	head  frameHead // of the reading returned last
 	waits bool      // the record at hand is of a reading that waits
@@ -36,6 +38,7 @@ type readDefinition struct {
 // track is how far a sensor's readings are accounted for.
 type track struct {
 	next uint64
+	end  Position // behind the last record that told so
 }
 
 // Reader returns a reader that starts at the first frame not freed.
@@ -66,7 +69,7 @@ func (r *Reader) seek(p Position) {
 }
 
 func (r *Reader) enter(i int) {
-	r.defs = r.defs[:0]
+	r.defs, r.cut = r.defs[:0], nil
 	r.scan.start(r.b.segs[i].base, r.b.limit(i))
 }
 
@@ -194,7 +197,11 @@ func (r *Reader) sensor(rec *record, f *telemetry.Frame) Position {
 		r.defs = append(r.defs, readDefinition{})
 	}
 	r.defs[d.index] = readDefinition{d.label, t}
-	return r.missing(rec, f, &r.defs[d.index], d.next)
+	behind := r.missing(rec, f, &r.defs[d.index], d.next)
+	if behind == 0 {
+		t.end = rec.end()
+	}
+	return behind
 }
 
 func (r *Reader) frame(rec *record, f *telemetry.Frame) Position {
@@ -215,7 +222,7 @@ func (r *Reader) frame(rec *record, f *telemetry.Frame) Position {
 		return 0
 	}
 	r.head = head
-	d.track.next = max(d.track.next, f.Seq+1)
+	d.track.next, d.track.end = max(d.track.next, f.Seq+1), rec.end()
 	r.identify(f, d)
 	return rec.end()
 }
@@ -232,7 +239,7 @@ func (r *Reader) loss(rec *record, f *telemetry.Frame) Position {
 	if p := r.missing(rec, f, d, l.seqs.First); p != 0 {
 		return p
 	}
-	d.track.next = max(d.track.next, l.seqs.Last+1)
+	d.track.next, d.track.end = max(d.track.next, l.seqs.Last+1), rec.end()
 	if l.reason == reasonReceived {
 		return 0
 	}
@@ -263,11 +270,90 @@ func (r *Reader) missing(rec *record, f *telemetry.Frame, d *readDefinition, nex
 	seqs := telemetry.SeqRange{First: t.next, Last: next - 1}
 	t.next = next
 	r.scan.pos = rec.pos
-	r.declare(f, d, seqs, reasonCorrupt)
+	why := reasonCorrupt
+	if r.torn(t.end, rec.pos) {
+		why = reasonPowerCut
+	}
+	r.declare(f, d, seqs, why)
 	if rec.pos >= r.from {
-		r.b.corrupt(seqs.Len(), rec.pos)
+		r.b.derived(seqs.Len(), rec.pos, why)
 	}
 	return rec.pos + 1
+}
+
+// cut is what a power cut may have torn of a segment.
+type cut struct {
+	from   Position   // all before it was on the medium
+	damage []Position // where each damage begins
+}
+
+// torn reports whether a power cut may have torn all that is damaged from one position
+// in the segment to another, and something is.
+func (r *Reader) torn(from, to Position) bool {
+	if from < r.scan.base {
+		return false
+	}
+	if r.cut == nil {
+		r.cut = r.b.cutOf(r.scan.base, r.scan.limit)
+	}
+	i := sort.Search(len(r.cut.damage), func(i int) bool { return r.cut.damage[i] >= from })
+	return i < len(r.cut.damage) && r.cut.damage[i] < to && r.cut.damage[i] >= r.cut.from
+}
+
+// cutOf reads the segment at base, and whether the machine stopped while it was
+// written. What cannot be read was not torn by that.
+func (b *Buffer) cutOf(base, limit Position) *cut {
+	c := &cut{}
+	boot, closed := uint64(0), false
+	scan := b.scanner()
+	for scan.start(base, limit); ; {
+		end := scan.pos
+		rec, err := scan.next()
+		if err != nil {
+			break
+		}
+		if rec.pos > end {
+			c.damage = append(c.damage, end)
+		}
+		closed = rec.typ == typeClose
+		switch rec.typ {
+		case typeCommit:
+			if _, durable, ok := decodeCommit(rec.payload); ok {
+				c.from = max(c.from, durable)
+			}
+		case typeBoot:
+			if n, _, ok := decodeBoot(rec.payload); ok {
+				boot = max(boot, n)
+			}
+		}
+	}
+	if closed || !b.stoppedIn(base, boot) {
+		c.damage = nil
+	}
+	return c
+}
+
+// stoppedIn reports whether the segment behind the one at base is of a later boot.
+func (b *Buffer) stoppedIn(base Position, boot uint64) bool {
+	b.mu.Lock()
+	i := sort.Search(len(b.segs), func(i int) bool { return b.segs[i].base > base })
+	if i == len(b.segs) {
+		b.mu.Unlock()
+		return b.stopped
+	}
+	scan := b.scanner()
+	scan.start(b.segs[i].base, b.limit(i))
+	b.mu.Unlock()
+	for {
+		rec, err := scan.next()
+		if err != nil || rec.typ == typeFrame {
+			return false
+		}
+		if rec.typ == typeBoot {
+			n, _, ok := decodeBoot(rec.payload)
+			return ok && n > boot
+		}
+	}
 }
 
 // definition returns the sensor with that index. If its record is damaged, a

@@ -345,13 +345,15 @@ func TestTornTail(t *testing.T) {
 func TestHiddenMarks(t *testing.T) {
 	for _, tt := range []struct {
 		ahead   uint64
+		sensors []string
 		commits []int // how many readings of each sensor come before each
 	}{
-		{1, []int{1, 3, 2}},
-		{3, []int{0, 9, 1, 1}},
-		{8, []int{5, 2, 7}},
-		{8, []int{2, 20}},
-		{64, []int{3, 3}},
+		{1, sensorIDs, []int{1, 3, 2}},
+		{3, sensorIDs, []int{0, 9, 1, 1}},
+		{8, sensorIDs[:1], []int{5, 2, 7}},
+		{8, sensorIDs[:1], []int{2, 20}},
+		{64, sensorIDs[:1], []int{20, 20}},
+		{64, sensorIDs[:2], []int{3, 3}},
 	} {
 		d := newDisk()
 		o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: tt.ahead, BootID: "1"}
@@ -361,15 +363,17 @@ func TestHiddenMarks(t *testing.T) {
 			// The smallest reading, so that damage hides as many as can be.
 			sent[id] = mustAppend(t, b, &telemetry.Frame{ID: id, Timestamp: 1}).Seq
 		}
-		send("a")
-		send("b")
+		for _, id := range tt.sensors {
+			send(id)
+		}
 		d = d.cutAll()
 		o.FS, o.BootID = d, "2"
 		b = mustOpen(t, o) // with losses in the head
 		for _, n := range tt.commits {
 			for range n {
-				send("a")
-				send("b")
+				for _, id := range tt.sensors {
+					send(id)
+				}
 			}
 			mustCommit(t, b)
 		}

@@ -30,16 +30,16 @@ type counters struct {
 	BytesWritten, BytesSynced, Syncs uint64
 
 	lost      [len(reasonNames)]uint64
-	corruptAt Position // losses that damage shows are counted up to here
+	derivedAt Position // losses that damage shows are counted up to here
 }
 
-// corrupt counts a loss that the record at p showed, once.
-func (b *Buffer) corrupt(n uint64, p Position) {
+// derived counts a loss that the record at p showed, once.
+func (b *Buffer) derived(n uint64, p Position, why reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p >= b.stats.corruptAt {
-		b.stats.corruptAt = p + 1
-		b.stats.lost[reasonCorrupt] += n
+	if p >= b.stats.derivedAt {
+		b.stats.derivedAt = p + 1
+		b.stats.lost[why] += n
 	}
 }
 

@@ -292,6 +292,8 @@ func (v *verifier) readings(ctx context.Context) error {
 				s.at, segment = end, newest
 			}
 			switch {
+			case s.derived && s.Lost.Reason == PowerCut:
+				return v.lost(FindingNote, segment, s, "were being written when the machine stopped; the agent will declare them lost as ")
 			case s.derived:
 				return v.lost(FindingLost, segment, s, "are damaged or gone; the agent will declare them lost as ")
 			case !opening:
@@ -309,7 +311,7 @@ func (v *verifier) lost(kind, segment string, s *Shown, what string) error {
 	which := fmt.Sprintf("readings %d to %d", seqs.First, seqs.Last)
 	if seqs.First == seqs.Last {
 		which = fmt.Sprintf("reading %d", seqs.First)
-		what = strings.NewReplacer("are damaged", "is damaged", "and are", "and is", "declare them", "declare it").Replace(what)
+		what = strings.NewReplacer("are damaged", "is damaged", "were being", "was being", "and are", "and is", "declare them", "declare it").Replace(what)
 	}
 	return v.find(Finding{
 		Kind: kind, Segment: segment, Position: s.at,

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
 // TestVerifyOneByte changes each byte of each file, one at a time: what Verify says
@@ -208,26 +210,47 @@ func TestWrongWithoutDamage(t *testing.T) {
 }
 
 // TestPowerCutIsNoDamage has a power cut tear what was being written, and an agent go
-// on behind it: that is no damage, before and after.
+// on behind it: that is no damage, before and after, and the readings are lost to the cut.
 func TestPowerCutIsNoDamage(t *testing.T) {
-	d := newDisk()
-	o := Options{FS: d, SegmentSize: MinSegmentSize, BootID: "1", ReserveAhead: 8}
-	b := mustOpen(t, o)
-	mustAppend(t, b, frame("a", 1, 1))
-	mustCommit(t, b)
-	from := b.tail
-	mustAppend(t, b, frame("a", 2, 1))
-	d = d.killed().copy()
-	d.names[segmentName(0)].data[from+20]++
-	o.FS, o.BootID = d, "2"
-	for range 2 {
-		for _, f := range agree(t, d.copy(), o) {
-			if f.Kind != FindingNote {
-				t.Errorf("found %+v", f)
+	for _, torn := range []uint64{1, 2} { // a hole, and the end
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, BootID: "1", ReserveAhead: 8}
+		b := mustOpen(t, o)
+		var from Position
+		for seq := range uint64(3) {
+			if seq == torn {
+				from = b.tail
+			}
+			mustAppend(t, b, frame("a", 1, 1))
+			if seq == 0 {
+				mustCommit(t, b)
 			}
 		}
-		mustAppend(t, mustOpen(t, o), frame("a", 3, 1))
 		d = d.killed().copy()
-		o.FS = d
+		d.names[segmentName(0)].data[from+5]++
+		o.FS, o.BootID = d, "2"
+		for range 2 {
+			for _, f := range agree(t, d.copy(), o) {
+				if f.Kind != FindingNote {
+					t.Errorf("found %+v", f)
+				}
+			}
+			b := mustOpen(t, o)
+			mustAppend(t, b, frame("a", 4, 1))
+			var lost []telemetry.Loss
+			for _, f := range drain(t, b.Reader()) {
+				if f.IsLoss() {
+					lost = append(lost, f.Lost)
+				}
+			}
+			if len(lost) == 0 || lost[0].Seqs.First != torn || slices.ContainsFunc(lost, func(l telemetry.Loss) bool { return l.Reason != PowerCut }) {
+				t.Errorf("declared %v, want readings from %d on, as %s", lost, torn, PowerCut)
+			}
+			if n := b.Stats().Lost[Corrupt]; n > 0 {
+				t.Errorf("%d counted as corrupt", n)
+			}
+			d = d.killed().copy()
+			o.FS = d
+		}
 	}
 }
