@@ -76,30 +76,13 @@ func TestSense(t *testing.T) {
 		}, 200 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, tt.ops...))
-			m := drivers.Measurement{Pressure: 42}
-			want := realValues
-			want.Pressure = 42
-			if err := d.Sense(t.Context(), &m); err != nil || m != want {
-				t.Errorf("got %+v, %v: want %+v", m, err, want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(Options{}), slices.Concat(tt.ops...), realValues, tt.time)
 		})
 	}
 }
 
 // A reading after one that succeeded is two transactions.
-func TestSteady(t *testing.T) {
-	d, _ := newDev(t, bustest.Play(t, configure, sample, sample))
-	for range 2 {
-		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-			t.Errorf("got %+v, %v: want %+v", m, err, realValues)
-		}
-	}
-}
+func TestSteady(t *testing.T) { reading.SenseTwice(t, 180*time.Millisecond) }
 
 // The quantities are the manual's formulas to the nearest unit; temperatures that the
 // chip is not specified for are an error.

@@ -69,11 +69,9 @@ type Options struct {
 type Dev struct {
 	dev   device.Device
 	model Model
-
-	set  settings
-	time time.Duration // what a measurement takes at most
-
-	cal calibration
+	set   settings
+	time  time.Duration // what a measurement takes at most
+	cal   calibration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
@@ -140,6 +138,8 @@ func (d *Dev) configure(ctx context.Context) error {
 		return err
 	}
 
+	// Pairs of a register and its value, which is how the chip wants several in one
+	// transaction (6.2.1).
 	pairs := []byte{regConfig, d.set.config}
 	if d.model == BME280 {
 		// It takes effect with the next write of ctrl_meas (5.4.3).

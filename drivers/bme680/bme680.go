@@ -46,8 +46,7 @@ type Dev struct {
 
 	set  settings
 	time time.Duration // what a measurement takes at most
-
-	cal calibration
+	cal  calibration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
@@ -105,6 +104,9 @@ func (d *Dev) configure(ctx context.Context) error {
 	if d.cal, err = parseCalibration(&b); err != nil {
 		return err
 	}
+
+	// Pairs of a register and its value, which is how the chip wants several in one
+	// transaction (6.2.1).
 	return d.dev.Write("configure",
 		regCtrlGas0, heaterOff,
 		regCtrlGas1, 0,

@@ -63,23 +63,7 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	return bustest.Dev(t, bus, open(o))
 }
 
-func TestSense(t *testing.T) {
-	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
-	for range 2 {
-		m := drivers.Measurement{Illuminance: 42}
-		if err := d.Sense(t.Context(), &m); err != nil {
-			t.Fatal(err)
-		}
-		want := values
-		want.Illuminance = 42
-		if diff := cmp.Diff(want, m); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if want := 10*time.Millisecond + 2*sampleTime; time.Duration(*s) != want {
-		t.Errorf("waited %v: want %v", time.Duration(*s), want)
-	}
-}
+func TestSense(t *testing.T) { reading.SenseTwice(t, 10*time.Millisecond+2*sampleTime) }
 
 func TestSettings(t *testing.T) {
 	for _, tt := range []struct {

@@ -66,11 +66,9 @@ type Options struct {
 type Dev struct {
 	dev   device.Device
 	model Model
-
-	set  settings
-	time time.Duration // what a measurement takes
-
-	cal calibration
+	set   settings
+	time  time.Duration // what a measurement takes
+	cal   calibration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
@@ -135,6 +133,9 @@ func (d *Dev) configure(ctx context.Context) error {
 	if d.cal, err = parseCalibration(&b); err != nil {
 		return err
 	}
+
+	// Pairs of a register and its value, which is how the chip wants several in one
+	// transaction (5.2.1).
 	return d.dev.Write("configure", regOversample, d.set.oversampling, regFilter, d.set.filter)
 }
 

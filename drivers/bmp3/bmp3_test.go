@@ -59,27 +59,12 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 }
 
 func TestSense(t *testing.T) {
-	for id, model := range map[byte]Model{0x50: BMP388, 0x60: BMP390} {
-		t.Run(model.String(), func(t *testing.T) {
-			ops := slices.Concat(configure, measure, measure)
-			ops[0].R = []byte{id}
-			d, s := newDev(t, bustest.Play(t, ops), Options{Model: model})
-			for range 2 {
-				m := drivers.Measurement{Humidity: 42}
-				if err := d.Sense(t.Context(), &m); err != nil {
-					t.Fatal(err)
-				}
-				want := values
-				want.Humidity = 42
-				if diff := cmp.Diff(want, m); diff != "" {
-					t.Error(diff)
-				}
-			}
-			if want := 2*time.Millisecond + 2*sampleTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
-		})
-	}
+	reading.SenseTwice(t, 2*time.Millisecond+2*sampleTime)
+	t.Run("BMP390", func(t *testing.T) {
+		ops := slices.Concat(configure, measure)
+		ops[0].R = []byte{0x60}
+		bustest.Sense(t, open(Options{Model: BMP390}), ops, values, 2*time.Millisecond+sampleTime)
+	})
 }
 
 func TestSettings(t *testing.T) {

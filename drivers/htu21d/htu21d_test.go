@@ -3,13 +3,13 @@ package htu21d
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -59,23 +59,7 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	return bustest.Dev(t, bus, open(o))
 }
 
-func TestSense(t *testing.T) {
-	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
-	for range 2 {
-		m := drivers.Measurement{Pressure: 42}
-		if err := d.Sense(t.Context(), &m); err != nil {
-			t.Fatal(err)
-		}
-		want := values
-		want.Pressure = 42
-		if diff := cmp.Diff(want, m); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if want := 15*time.Millisecond + 2*measureTime; time.Duration(*s) != want {
-		t.Errorf("waited %v: want %v", time.Duration(*s), want)
-	}
-}
+func TestSense(t *testing.T) { reading.SenseTwice(t, 15*time.Millisecond+2*measureTime) }
 
 // The reserved bits, which differ between the chips, are written as they are read.
 func TestResolution(t *testing.T) {
@@ -94,14 +78,9 @@ func TestResolution(t *testing.T) {
 			ops[1].R = []byte{reserved | 1<<2} // with the heater on, which a reset leaves
 			ops[2].W = []byte{0xE6, reserved | tt.user}
 			ops[7].R = []byte{reserved | tt.user}
-			d, s := newDev(t, bustest.Play(t, ops), Options{Resolution: tt.resolution})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Errorf("%d bits: got %v, %v: want %v", tt.resolution, m, err, values)
-			}
-			if want := 15*time.Millisecond + tt.time; time.Duration(*s) != want {
-				t.Errorf("%d bits: waited %v: want %v", tt.resolution, time.Duration(*s), want)
-			}
+			t.Run(fmt.Sprintf("%d/%#02x", tt.resolution, reserved), func(t *testing.T) {
+				bustest.Sense(t, open(Options{Resolution: tt.resolution}), ops, values, 15*time.Millisecond+tt.time)
+			})
 		}
 	}
 }

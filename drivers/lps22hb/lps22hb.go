@@ -71,8 +71,7 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev device.Device
-
+	dev   device.Device
 	ctrl1 byte
 }
 

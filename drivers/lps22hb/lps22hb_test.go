@@ -89,19 +89,13 @@ func TestSense(t *testing.T) {
 		{"late", Options{}, [][]i2ctest.IO{resetting, late}, 38333 * time.Microsecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, tt.ops...), tt.options)
-			m := drivers.Measurement{Humidity: 42}
-			want := exampleValues
-			want.Humidity = 42
-			if err := d.Sense(t.Context(), &m); err != nil || m != want {
-				t.Errorf("got %+v, %v: want %+v", m, err, want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), slices.Concat(tt.ops...), exampleValues, tt.time)
 		})
 	}
 }
+
+// A reading after one that succeeded does not configure the chip.
+func TestSteady(t *testing.T) { reading.SenseTwice(t, 5*time.Millisecond+2*conversionTime) }
 
 // The quantities are the registers divided by 4096 and 100, to the nearest unit and
 // with their signs; what the chip is not specified for is an error.

@@ -69,8 +69,7 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev device.Device
-
+	dev      device.Device
 	settings uint16 // the configuration without the mode
 	time     time.Duration
 }

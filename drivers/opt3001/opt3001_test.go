@@ -75,14 +75,7 @@ func TestSense(t *testing.T) {
 		{"late", Options{}, late, measurement(10*light.MilliLux, 1), (893 + 11*80) * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, identify, tt.ops), tt.options)
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
-				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), slices.Concat(identify, tt.ops), tt.want, tt.time)
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -67,23 +66,7 @@ func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
 	return bustest.Dev(t, bus, open(o))
 }
 
-func TestSense(t *testing.T) {
-	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
-	for range 2 {
-		m := drivers.Measurement{Pressure: 42}
-		if err := d.Sense(t.Context(), &m); err != nil {
-			t.Fatal(err)
-		}
-		want := values
-		want.Pressure = 42
-		if diff := cmp.Diff(want, m); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if want := configureTime + 2*16500*time.Microsecond; time.Duration(*s) != want {
-		t.Errorf("waited %v: want %v", time.Duration(*s), want)
-	}
-}
+func TestSense(t *testing.T) { reading.SenseTwice(t, configureTime+2*16500*time.Microsecond) }
 
 func TestRepeatability(t *testing.T) {
 	for _, tt := range []struct {
@@ -95,16 +78,11 @@ func TestRepeatability(t *testing.T) {
 		{Medium, []byte{0x24, 0x0B}, 6500 * time.Microsecond},
 		{Low, []byte{0x24, 0x16}, 4500 * time.Microsecond},
 	} {
-		ops := slices.Concat(configure, measure)
-		ops[len(configure)].W = tt.command
-		d, s := newDev(t, bustest.Play(t, ops), Options{Repeatability: tt.repeatability})
-		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("%v: got %v, %v: want %v", tt.repeatability, m, err, values)
-		}
-		if want := configureTime + tt.time + time.Millisecond; time.Duration(*s) != want {
-			t.Errorf("%v: waited %v: want %v", tt.repeatability, time.Duration(*s), want)
-		}
+		t.Run(tt.repeatability.String(), func(t *testing.T) {
+			ops := slices.Concat(configure, measure)
+			ops[len(configure)].W = tt.command
+			bustest.Sense(t, open(Options{Repeatability: tt.repeatability}), ops, values, configureTime+tt.time+time.Millisecond)
+		})
 	}
 }
 

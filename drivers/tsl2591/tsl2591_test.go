@@ -101,14 +101,7 @@ func TestSense(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ops := slices.Concat(identify, slices.Concat(tt.ops...))
-			d, slept := newDev(t, bustest.Play(t, ops), tt.options)
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
-				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), ops, tt.want, tt.time)
 		})
 	}
 }

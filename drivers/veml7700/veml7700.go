@@ -87,8 +87,7 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev device.Device
-
+	dev    device.Device
 	ranges []sensitivity // from the least sensitive one up
 	at     int           // the range that the next reading begins in
 }

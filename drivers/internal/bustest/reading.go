@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,41 @@ func (r *Reading[D]) next(t *testing.T, d Senser) {
 	var m drivers.Measurement
 	if err := d.Sense(t.Context(), &m); err != nil || m != r.Values {
 		t.Errorf("the next reading is %+v, %v: want %+v", m, err, r.Values)
+	}
+}
+
+// Sense makes a reading of the transactions ops, checks that it is want and that
+// the driver has waited for as long.
+func Sense[D Senser](t *testing.T, open Open[D], ops []i2ctest.IO, want drivers.Measurement, waits time.Duration) {
+	t.Helper()
+	d, slept := Dev(t, Play(t, ops), open)
+	var m drivers.Measurement
+	if err := d.Sense(t.Context(), &m); err != nil || m != want {
+		t.Errorf("got %+v, %v: want %+v", m, err, want)
+	}
+	if time.Duration(*slept) != waits {
+		t.Errorf("waited %v: want %v", time.Duration(*slept), waits)
+	}
+}
+
+// SenseTwice makes a first reading and a later one, and checks that quantities which
+// the chip does not measure are left alone, and how long the driver waits in all.
+func (r *Reading[D]) SenseTwice(t *testing.T, waits time.Duration) {
+	t.Helper()
+	d, slept := Dev(t, Play(t, r.Configure, r.Measure, r.Measure), r.Open)
+	want := r.Values
+	want.Temperature = cmp.Or(want.Temperature, 42)
+	want.Humidity = cmp.Or(want.Humidity, 42)
+	want.Pressure = cmp.Or(want.Pressure, 42)
+	want.Illuminance = cmp.Or(want.Illuminance, 42)
+	for range 2 {
+		m := drivers.Measurement{Temperature: 42, Humidity: 42, Pressure: 42, Illuminance: 42}
+		if err := d.Sense(t.Context(), &m); err != nil || m != want {
+			t.Errorf("got %+v, %v: want %+v", m, err, want)
+		}
+	}
+	if time.Duration(*slept) != waits {
+		t.Errorf("waited %v: want %v", time.Duration(*slept), waits)
 	}
 }
 
