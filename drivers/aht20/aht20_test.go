@@ -171,16 +171,9 @@ func TestFaults(t *testing.T) {
 		{"line stuck low", [][]i2ctest.IO{configure, start, {answered(0, 0, 0, 0, 0, 0, 0)}}, drivers.ErrCRC, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, slices.Concat(tt.ops...), configure, sample))
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if d.Resets() != tt.resets || time.Duration(*slept) > 580*time.Millisecond {
-				t.Errorf("%d resets in %v: want %d", d.Resets(), time.Duration(*slept), tt.resets)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-				t.Errorf("the next reading is %+v, %v", m, err)
+			d := reading.CheckFault(t, slices.Concat(tt.ops...), tt.want, 580*time.Millisecond)
+			if d.Resets() != tt.resets {
+				t.Errorf("%d resets: want %d", d.Resets(), tt.resets)
 			}
 		})
 	}
@@ -196,18 +189,8 @@ func TestDry(t *testing.T) {
 	}
 }
 
-// A temperature out of range does not make the chip suspect.
 func TestOutOfRange(t *testing.T) {
-	cold := []i2ctest.IO{answered(withSum(0x18, 0x80, 0, 0, 0, 1)...)}
-	d, _ := newDev(t, bustest.Play(t, configure, start, cold, sample))
-	var m drivers.Measurement
-	var out *drivers.RangeError
-	if err := d.Sense(t.Context(), &m); !errors.As(err, &out) || out.Quantity != "temperature" || m != (drivers.Measurement{}) {
-		t.Errorf("got %+v, %v", m, err)
-	}
-	if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-		t.Errorf("the next reading is %+v, %v", m, err)
-	}
+	reading.CheckOutOfRange(t, slices.Concat(start, []i2ctest.IO{answered(withSum(0x18, 0x80, 0, 0, 0, 1)...)}))
 }
 
 // chip is a chip that has its results as soon as a measurement is started. After a

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -109,24 +108,8 @@ func TestSettings(t *testing.T) {
 			[]byte{0xF5, 0xA8}, 2<<5 | 5<<2, 43225 * time.Microsecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			record := &i2ctest.Record{Bus: newChip(tt.options.Model, example, encodeResults(exampleRaw))}
-			d, s := newDev(t, record, tt.options)
-			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-				t.Fatal(err)
-			}
-			var writes [][]byte
-			for _, op := range record.Ops {
-				if op.R == nil {
-					writes = append(writes, op.W)
-				}
-			}
 			want := [][]byte{{0xE0, 0xB6}, tt.configure, {0xF4, tt.ctrlMeas | 1}}
-			if diff := cmp.Diff(want, writes); diff != "" {
-				t.Error(diff)
-			}
-			if want := tt.time + startupTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
+			bustest.SenseWrites(t, open(tt.options), newChip(tt.options.Model, example, encodeResults(exampleRaw)), want, tt.time+startupTime)
 		})
 	}
 }

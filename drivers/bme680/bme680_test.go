@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -79,24 +78,8 @@ func TestSettings(t *testing.T) {
 		{"least filter", Options{Filter: 1}, 1, 1 << 2, 1<<5 | 1<<2, sampleTime},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			record := &i2ctest.Record{Bus: newChip(example, exampleRaw)}
-			d, s := newDev(t, record, tt.options)
-			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-				t.Fatal(err)
-			}
-			var writes [][]byte
-			for _, op := range record.Ops {
-				if op.R == nil {
-					writes = append(writes, op.W)
-				}
-			}
 			want := [][]byte{{0xE0, 0xB6}, {0x70, 0x08, 0x71, 0x00, 0x72, tt.ctrlHum, 0x75, tt.filter}, {0x74, tt.ctrlMeas | 1}}
-			if diff := cmp.Diff(want, writes); diff != "" {
-				t.Error(diff)
-			}
-			if want := tt.time + resetTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
+			bustest.SenseWrites(t, open(tt.options), newChip(example, exampleRaw), want, tt.time+resetTime)
 		})
 	}
 }

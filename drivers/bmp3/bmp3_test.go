@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -81,23 +80,8 @@ func TestSettings(t *testing.T) {
 		{"defaults", Options{Model: BMP390}, []byte{0x1C, 0, 0x1F, 0}, sampleTime},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			record := &i2ctest.Record{Bus: newChip(tt.options.Model, example, exampleRaw)}
-			d, s := newDev(t, record, tt.options)
-			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-				t.Fatal(err)
-			}
-			var writes [][]byte
-			for _, op := range record.Ops {
-				if op.R == nil {
-					writes = append(writes, op.W)
-				}
-			}
-			if diff := cmp.Diff([][]byte{{0x7E, 0xB6}, tt.configure, {0x1B, 0x13}}, writes); diff != "" {
-				t.Error(diff)
-			}
-			if want := tt.time + startupTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
+			want := [][]byte{{0x7E, 0xB6}, tt.configure, {0x1B, 0x13}}
+			bustest.SenseWrites(t, open(tt.options), newChip(tt.options.Model, example, exampleRaw), want, tt.time+startupTime)
 		})
 	}
 }

@@ -147,17 +147,7 @@ func TestRangeError(t *testing.T) {
 	}
 }
 
-// A result out of range does not make the chip suspect.
-func TestOutOfRange(t *testing.T) {
-	d, _ := newDev(t, bustest.Play(t, configure(0x02), oneShot(0, 0, 0, 0xCB, 0x09), oneShot(example...)), Options{})
-	var m drivers.Measurement
-	if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrOutOfRange) || m != (drivers.Measurement{}) {
-		t.Errorf("got %+v, %v: want %v", m, err, drivers.ErrOutOfRange)
-	}
-	if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-		t.Errorf("the next reading is %+v, %v", m, err)
-	}
-}
+func TestOutOfRange(t *testing.T) { reading.CheckOutOfRange(t, oneShot(0, 0, 0, 0xCB, 0x09)) }
 
 func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
 
@@ -165,11 +155,10 @@ func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // What can go wrong with a reading, and the reading after it.
 func TestFaults(t *testing.T) {
-	conf, reading := configure(0x02), oneShot(example...)
-	started := reading[:2]
+	conf, sample := configure(0x02), oneShot(example...)
+	started := sample[:2]
 	never := slices.Repeat([]i2ctest.IO{register(0x27, 0x00)}, polls)
 	lost := slices.Concat(started, never, []i2ctest.IO{stale, register(0x10, 0x00)})
-	const longest = 220 * time.Millisecond
 	for _, tt := range []struct {
 		name string
 		ops  [][]i2ctest.IO
@@ -180,22 +169,12 @@ func TestFaults(t *testing.T) {
 		{"conversion without end", [][]i2ctest.IO{conf, started, never, {stale, register(0x10, 0x02)}}, drivers.ErrNotReady},
 		{"lost twice", [][]i2ctest.IO{conf, lost, conf, lost}, drivers.ErrReset},
 		{"lost after the result twice", [][]i2ctest.IO{
-			conf, reading[:4], {register(0x10, 0x00)}, conf, reading[:4], {register(0x10, 0x00)},
+			conf, sample[:4], {register(0x10, 0x00)}, conf, sample[:4], {register(0x10, 0x00)},
 		}, drivers.ErrReset},
 		{"reads as ones", [][]i2ctest.IO{{register(0x0F, 0xFF)}}, drivers.ErrWrongChip},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, slices.Concat(tt.ops...), conf, reading), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if time.Duration(*slept) > longest {
-				t.Errorf("waited %v", time.Duration(*slept))
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-				t.Errorf("the next reading is %+v, %v", m, err)
-			}
+			reading.CheckFault(t, slices.Concat(tt.ops...), tt.want, 220*time.Millisecond)
 		})
 	}
 }

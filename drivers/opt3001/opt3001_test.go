@@ -114,7 +114,6 @@ func TestFaults(t *testing.T) {
 	}{
 		{"overflow", [][]i2ctest.IO{start, {configuration(0xC991)}}, drivers.ErrSaturated},
 		{"never ready", [][]i2ctest.IO{start, slices.Repeat([]i2ctest.IO{configuration(0xCA11)}, polls)}, drivers.ErrNotReady},
-		{"no such range", [][]i2ctest.IO{conversion(0xD000)}, drivers.ErrOutOfRange},
 		{"reset twice", [][]i2ctest.IO{start, {configuration(0xC810)}, identify, start, {configuration(0xC810)}}, drivers.ErrReset},
 		{"reset before the result twice", [][]i2ctest.IO{
 			conversion(0)[:3], {configuration(0xC810)}, identify, conversion(0)[:3], {configuration(0xC810)},
@@ -122,21 +121,13 @@ func TestFaults(t *testing.T) {
 		{"reads as ones", [][]i2ctest.IO{start, {configuration(0xFFFF)}, identify, start, {configuration(0xFFFF)}}, drivers.ErrReset},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			again := identify
-			if tt.name == "no such range" { // that it is an OPT3001 is not in question
-				again = nil
-			}
-			d, _ := newDev(t, bustest.Play(t, identify, slices.Concat(tt.ops...), again, conversion(0x0064)), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != measurement(light.Lux, 0x64) {
-				t.Errorf("the next reading is %+v, %v", m, err)
-			}
+			reading.CheckFault(t, slices.Concat(identify, slices.Concat(tt.ops...)), tt.want, 4*893*time.Millisecond)
 		})
 	}
 }
+
+// A range that there is not.
+func TestOutOfRange(t *testing.T) { reading.CheckOutOfRange(t, conversion(0xD000)) }
 
 func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
 

@@ -305,13 +305,7 @@ func TestIdentify(t *testing.T) {
 
 func TestWrongChip(t *testing.T) {
 	wrong := []i2ctest.IO{{Addr: 0x10, W: []byte{0x07}, R: []byte{0, 0}}}
-	d, _ := newDev(t, bustest.Play(t, wrong, identify, integration(eighth25, 200)), Options{})
-	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrWrongChip) {
-		t.Errorf("error %v: want %v", err, drivers.ErrWrongChip)
-	}
-	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-		t.Errorf("with the right chip: %v", err)
-	}
+	reading.CheckFault(t, wrong, drivers.ErrWrongChip, 0)
 }
 
 func TestNew(t *testing.T) {

@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -73,6 +74,29 @@ func Sense[D Senser](t *testing.T, open Open[D], ops []i2ctest.IO, want drivers.
 	var m drivers.Measurement
 	if err := d.Sense(t.Context(), &m); err != nil || m != want {
 		t.Errorf("got %+v, %v: want %+v", m, err, want)
+	}
+	if time.Duration(*slept) != waits {
+		t.Errorf("waited %v: want %v", time.Duration(*slept), waits)
+	}
+}
+
+// SenseWrites makes a first reading of chip, and checks what the driver has written
+// and that it has waited for as long.
+func SenseWrites[D Senser](t *testing.T, open Open[D], chip i2c.Bus, want [][]byte, waits time.Duration) {
+	t.Helper()
+	record := &i2ctest.Record{Bus: chip}
+	d, slept := Dev(t, record, open)
+	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
+		t.Fatal(err)
+	}
+	var writes [][]byte
+	for _, op := range record.Ops {
+		if op.R == nil {
+			writes = append(writes, op.W)
+		}
+	}
+	if !slices.EqualFunc(writes, want, bytes.Equal) {
+		t.Errorf("wrote % x: want % x", writes, want)
 	}
 	if time.Duration(*slept) != waits {
 		t.Errorf("waited %v: want %v", time.Duration(*slept), waits)
@@ -195,6 +219,36 @@ func (r *Reading[D]) FlipEachBit(t *testing.T, at, last int, want error, what st
 		}
 		r.next(t, d)
 	}
+}
+
+// CheckFault makes a first reading of the transactions ops. Its error must be want,
+// after waits of no more than bound, and the next reading must succeed. It returns
+// the driver's Dev.
+func (r *Reading[D]) CheckFault(t *testing.T, ops []i2ctest.IO, want error, bound time.Duration) D {
+	t.Helper()
+	return r.checkFault(t, ops, r.first(), want, bound)
+}
+
+// CheckOutOfRange makes a first reading that measures by the transactions measure
+// what is drivers.ErrOutOfRange. That does not make the chip suspect: the next
+// reading must succeed, and does not configure the chip.
+func (r *Reading[D]) CheckOutOfRange(t *testing.T, measure []i2ctest.IO) {
+	t.Helper()
+	r.checkFault(t, slices.Concat(r.Configure, measure), r.Measure, drivers.ErrOutOfRange, time.Second)
+}
+
+func (r *Reading[D]) checkFault(t *testing.T, ops, next []i2ctest.IO, want error, bound time.Duration) D {
+	t.Helper()
+	d, slept := Dev(t, Play(t, ops, next), r.Open)
+	var m drivers.Measurement
+	if err := d.Sense(t.Context(), &m); !errors.Is(err, want) || m != (drivers.Measurement{}) {
+		t.Errorf("got %+v, %v: want %v", m, err, want)
+	}
+	if time.Duration(*slept) > bound {
+		t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
+	}
+	r.next(t, d)
+	return d
 }
 
 // CheckLate lets a chip answer late times that it is not ready, of which the driver
