@@ -2,7 +2,6 @@ package aht20
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the chip's only I2C address.
@@ -57,36 +57,24 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-
-	configured bool // as far as is known
-	resets     uint64
+	dev device.Device
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
+	dev, err := device.New("AHT20", bus, opts.Address, opts.Sleep, DefaultAddress)
+	if err != nil {
+		return nil, fmt.Errorf("aht20: %w: %w", drivers.ErrOptions, err)
 	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("aht20: %w: no bus", drivers.ErrOptions)
-	case opts.Address != DefaultAddress:
-		return nil, fmt.Errorf("aht20: %w: address %#x: want 0x38", drivers.ErrOptions, opts.Address)
-	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep}, nil
+	return &Dev{dev: dev}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("AHT20 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have been reset.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores temperature and humidity in m. It leaves the others
 // as they are, and everything if it fails.
@@ -98,35 +86,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds ErrCRC,
 // ErrNotReady, ErrBadCalibration, ErrReset and ErrOutOfRange of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		a, err := d.measure(ctx)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		switch {
-		case errors.Is(err, drivers.ErrReset):
-			d.resets++
-			continue
-		case err != nil:
-			return err
-		}
-		return a.store(m)
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure resets the chip and sees that it is calibrated.
@@ -150,41 +110,35 @@ func (d *Dev) configure(ctx context.Context) error {
 // calibrated reads the status and reports whether the chip is calibrated.
 func (d *Dev) calibrated() (bool, error) {
 	var b [1]byte
-	if err := d.dev.Tx(nil, b[:]); err != nil {
-		return false, fmt.Errorf("read status: %w", err)
-	}
-	return b[0]&statusCalibrated != 0, nil
+	err := d.dev.Read("read status", b[:])
+	return b[0]&statusCalibrated != 0, err
 }
 
-// measure takes one measurement. Its error is drivers.ErrReset if the chip turns out
-// to have been reset.
-func (d *Dev) measure(ctx context.Context) (answer, error) {
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
+	if err := d.dev.Write("start", cmdMeasure, 0x33, 0x00); err != nil {
+		return err
+	}
 	var a answer
-	if err := d.command(ctx, "start", measurementTime, cmdMeasure, 0x33, 0x00); err != nil {
-		return a, err
+	err := d.dev.Poll(ctx, "measuring", measurementTime, pollInterval, polls, func() (bool, error) {
+		err := d.dev.Read("read results", a[:])
+		return a[0]&statusBusy == 0, err
+	})
+	if err != nil {
+		return err
 	}
-	for n := range polls {
-		if n > 0 {
-			if err := d.sleep(ctx, pollInterval); err != nil {
-				return a, err
-			}
-		}
-		if err := d.dev.Tx(nil, a[:]); err != nil {
-			return a, fmt.Errorf("read results: %w", err)
-		}
-		if a[0]&statusBusy == 0 {
-			return a, a.check()
-		}
+	if err := a.check(); err != nil {
+		return err
 	}
-	return a, fmt.Errorf("measuring: %w", drivers.ErrNotReady)
+	d.dev.Trust()
+	return a.store(m)
 }
 
 // command writes a command and waits for the time that it takes.
 func (d *Dev) command(ctx context.Context, what string, wait time.Duration, b ...byte) error {
-	if err := d.dev.Tx(b, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	if err := d.dev.Write(what, b...); err != nil {
+		return err
 	}
-	return d.sleep(ctx, wait)
+	return d.dev.Sleep(ctx, wait)
 }
 
 // answer is the status, five bytes of results and their checksum.

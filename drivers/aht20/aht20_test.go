@@ -1,12 +1,10 @@
 package aht20
 
 import (
-	"context"
 	"errors"
 	"math/big"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -30,8 +28,8 @@ var (
 	start     = []i2ctest.IO{written(0xAC, 0x33, 0x00)}
 	// real is what a chip answered to github.com/bilbobg/aht20, whose README takes it
 	// for 23.191071 %RH and 31.674576 degree Celsius.
-	real    = []byte{0x1C, 0x3B, 0x5E, 0x86, 0x88, 0xB2, 0xD2}
-	reading = slices.Concat(start, []i2ctest.IO{answered(real...)})
+	real   = []byte{0x1C, 0x3B, 0x5E, 0x86, 0x88, 0xB2, 0xD2}
+	sample = slices.Concat(start, []i2ctest.IO{answered(real...)})
 )
 
 var realValues = drivers.Measurement{
@@ -43,14 +41,17 @@ var realValues = drivers.Measurement{
 // withSum returns an answer with its checksum.
 func withSum(b ...byte) []byte { return append(b, crc8.Sum(0xFF, b...)) }
 
-func newDev(t testing.TB, bus i2c.Bus) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	d, err := New(bus, Options{Sleep: s.Sleep})
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: configure, Measure: sample, Values: realValues}
+
+func newDev(t testing.TB, bus i2c.Bus) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(Options{}))
 }
 
 func TestSense(t *testing.T) {
@@ -60,45 +61,28 @@ func TestSense(t *testing.T) {
 		ops  [][]i2ctest.IO
 		time time.Duration
 	}{
-		{"calibrated", [][]i2ctest.IO{configure, reading}, 100 * time.Millisecond},
+		{"calibrated", [][]i2ctest.IO{configure, sample}, 100 * time.Millisecond},
 		{"not calibrated", [][]i2ctest.IO{
-			{written(0xBA), status(0x10), written(0xBE, 0x08, 0x00), status(0x18)}, reading,
+			{written(0xBA), status(0x10), written(0xBE, 0x08, 0x00), status(0x18)}, sample,
 		}, 110 * time.Millisecond},
 		{"late", [][]i2ctest.IO{
 			configure, start, slices.Repeat([]i2ctest.IO{busy}, polls-1), {answered(real...)},
 		}, 190 * time.Millisecond},
 		{"reset under way", [][]i2ctest.IO{
-			configure, start, {answered(withSum(0x10, 0x3B, 0x5E, 0x86, 0x88, 0xB2)...)}, configure, reading,
+			configure, start, {answered(withSum(0x10, 0x3B, 0x5E, 0x86, 0x88, 0xB2)...)}, configure, sample,
 		}, 200 * time.Millisecond},
 		{"blank", [][]i2ctest.IO{
-			configure, start, {answered(withSum(0x18, 0, 0, 0, 0, 0)...)}, configure, reading,
+			configure, start, {answered(withSum(0x18, 0, 0, 0, 0, 0)...)}, configure, sample,
 		}, 200 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, tt.ops...))
-			m := drivers.Measurement{Pressure: 42}
-			want := realValues
-			want.Pressure = 42
-			if err := d.Sense(t.Context(), &m); err != nil || m != want {
-				t.Errorf("got %+v, %v: want %+v", m, err, want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(Options{}), slices.Concat(tt.ops...), realValues, tt.time)
 		})
 	}
 }
 
 // A reading after one that succeeded is two transactions.
-func TestSteady(t *testing.T) {
-	d, _ := newDev(t, bustest.Play(t, configure, reading, reading))
-	for range 2 {
-		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-			t.Errorf("got %+v, %v: want %+v", m, err, realValues)
-		}
-	}
-}
+func TestSteady(t *testing.T) { reading.SenseTwice(t, 180*time.Millisecond) }
 
 // The quantities are the manual's formulas to the nearest unit; temperatures that the
 // chip is not specified for are an error.
@@ -143,7 +127,7 @@ func TestWrongChecksum(t *testing.T) {
 			ops = slices.Concat(ops, slices.Repeat([]i2ctest.IO{answered(flipped...)}, polls-1))
 			want = drivers.ErrNotReady
 		}
-		d, _ := newDev(t, bustest.Play(t, ops, configure, reading))
+		d, _ := newDev(t, bustest.Play(t, ops, configure, sample))
 		var m drivers.Measurement
 		if err := d.Sense(t.Context(), &m); !errors.Is(err, want) || m != (drivers.Measurement{}) {
 			t.Errorf("bit %d: got %+v, %v: want %v", bit, m, err, want)
@@ -155,16 +139,15 @@ func TestWrongChecksum(t *testing.T) {
 }
 
 func TestFailingTransaction(t *testing.T) {
-	open := func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus)
-		return d
-	}
-	bustest.FailEach(t, open, slices.Concat(configure, reading), reading, realValues)
+	reading.FailEach(t)
 	t.Run("not calibrated", func(t *testing.T) {
-		uncalibrated := []i2ctest.IO{written(0xBA), status(0x10), written(0xBE, 0x08, 0x00), status(0x18)}
-		bustest.FailEach(t, open, slices.Concat(uncalibrated, reading), reading, realValues)
+		uncalibrated := reading
+		uncalibrated.Configure = []i2ctest.IO{written(0xBA), status(0x10), written(0xBE, 0x08, 0x00), status(0x18)}
+		uncalibrated.FailEach(t)
 	})
 }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // What can go wrong with a reading, and the reading after it.
 func TestFaults(t *testing.T) {
@@ -188,16 +171,9 @@ func TestFaults(t *testing.T) {
 		{"line stuck low", [][]i2ctest.IO{configure, start, {answered(0, 0, 0, 0, 0, 0, 0)}}, drivers.ErrCRC, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, slices.Concat(tt.ops...), configure, reading))
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if d.Resets() != tt.resets || time.Duration(*slept) > 580*time.Millisecond {
-				t.Errorf("%d resets in %v: want %d", d.Resets(), time.Duration(*slept), tt.resets)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-				t.Errorf("the next reading is %+v, %v", m, err)
+			d := reading.CheckFault(t, slices.Concat(tt.ops...), tt.want, 580*time.Millisecond)
+			if d.Resets() != tt.resets {
+				t.Errorf("%d resets: want %d", d.Resets(), tt.resets)
 			}
 		})
 	}
@@ -213,36 +189,22 @@ func TestDry(t *testing.T) {
 	}
 }
 
-// A temperature out of range does not make the chip suspect.
 func TestOutOfRange(t *testing.T) {
-	cold := []i2ctest.IO{answered(withSum(0x18, 0x80, 0, 0, 0, 1)...)}
-	d, _ := newDev(t, bustest.Play(t, configure, start, cold, reading))
-	var m drivers.Measurement
-	var out *drivers.RangeError
-	if err := d.Sense(t.Context(), &m); !errors.As(err, &out) || out.Quantity != "temperature" || m != (drivers.Measurement{}) {
-		t.Errorf("got %+v, %v", m, err)
-	}
-	if err := d.Sense(t.Context(), &m); err != nil || m != realValues {
-		t.Errorf("the next reading is %+v, %v", m, err)
-	}
+	reading.CheckOutOfRange(t, slices.Concat(start, []i2ctest.IO{answered(withSum(0x18, 0x80, 0, 0, 0, 1)...)}))
 }
 
 // chip is a chip that has its results as soon as a measurement is started. After a
 // brown-out it has none and is not calibrated.
 type chip struct {
 	calibrated, measured bool
-	count                int
-	lost                 []int // transactions before which it browns out
 }
 
 func (c *chip) String() string                  { return "chip" }
 func (c *chip) SetSpeed(physic.Frequency) error { return nil }
 
+func (c *chip) reset() { c.calibrated, c.measured = false, false }
+
 func (c *chip) Tx(_ uint16, w, r []byte) error {
-	if slices.Contains(c.lost, c.count) {
-		c.calibrated, c.measured = false, false
-	}
-	c.count++
 	a := slices.Clone(real)
 	if !c.measured {
 		a = make([]byte, 6, 7)
@@ -267,59 +229,16 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 // Brown-outs before any transactions give the right value or an error; one alone,
 // once the chip is configured, does not even cost the reading.
 func TestBrownOut(t *testing.T) {
-	want := realValues
 	rapid.Check(t, func(t *rapid.T) {
-		c := &chip{lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 30), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before")}
-		d, err := New(c, Options{Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
+		c := new(chip)
+		bus := &bustest.BrownOut{
+			Bus: c, Reset: c.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		for range 6 {
-			first := c.count
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			lost := 0
-			for _, n := range c.lost {
-				if n >= first && n < c.count {
-					lost++
-				}
-			}
-			switch {
-			case err == nil && m != want:
-				t.Fatalf("got %+v", m)
-			case errors.Is(err, drivers.ErrBadCalibration) && lost > 0: // between initialization and status
-			case err != nil && (lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{})):
-				t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
-			}
-		}
-	})
-}
-
-// A context that ends in a wait ends the reading at once, and the next one starts
-// anew.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		busy := []i2ctest.IO{answered(0x98, 0, 0, 0, 0, 0, 0)}
-		d, err := New(bustest.Play(t, configure[:1], configure, start, configure, start, busy, configure, reading), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, after := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 105 * time.Millisecond} {
-			ctx, cancel := context.WithTimeout(t.Context(), after)
-			defer cancel()
-			began := time.Now()
-			for range 2 { // the second time before any transaction
-				if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-				}
-			}
-			if took := time.Since(began); took != after {
-				t.Errorf("took %v: want %v", took, after)
-			}
-		}
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Errorf("the next reading: %v", err)
-		}
+		bustest.Survive(t, bus, open(Options{}), func(m drivers.Measurement) bool { return m == realValues },
+			func(err error, at []int, _ bool) bool { // between initialization and status
+				return errors.Is(err, drivers.ErrBadCalibration) && len(at) > 0
+			})
 	})
 }
 
@@ -354,39 +273,12 @@ func TestResembles(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	bus := &i2ctest.Playback{}
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", bus, Options{}, true},
-		{"the address", bus, Options{Address: 0x38}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", bus, Options{Address: 0x39}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "aht20", New, []Options{{}, {Address: 0x38}}, map[string]Options{"address": {Address: 0x39}})
 }
 
-// Whatever a bus answers, a reading ends within its bound, with values in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(bustest.Answers(configure, reading))
-	f.Add(bustest.Answers(configure, []i2ctest.IO{answered(withSum(0x10, 1, 2, 3, 4, 5)...)}, configure, reading))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, slept := newDev(t, &bus)
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) && (m.Humidity < 0 || m.Humidity > 100*physic.PercentRH ||
-			m.Temperature < minTemperature || m.Temperature > maxTemperature) {
-			t.Errorf("got %+v", m)
-		}
-		if bound := 580 * time.Millisecond; time.Duration(*slept) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
-		}
-	})
+	reading.Fuzz(f, 580*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Temperature >= minTemperature && m.Temperature <= maxTemperature &&
+			m.Humidity >= 0 && m.Humidity <= 100*physic.PercentRH
+	}, bustest.Answers(configure, []i2ctest.IO{answered(withSum(0x10, 1, 2, 3, 4, 5)...)}, configure, sample))
 }

@@ -2,11 +2,11 @@ package aht20
 
 import (
 	"bytes"
-	"fmt"
 
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // Resembles reports whether what answers at an address of bus may be an AHT20. It
@@ -21,8 +21,8 @@ import (
 // The error wraps that of the bus.
 func Resembles(bus i2c.Bus, address uint16) (bool, error) {
 	var a answer
-	if err := bus.Tx(address, nil, a[:]); err != nil {
-		return false, fmt.Errorf("read results: %w", err)
+	if err := device.At(bus, address).Read("read results", a[:]); err != nil {
+		return false, err
 	}
 	same := bytes.Count(a[:], a[:1]) == len(a)
 	return !same && a[0]&statusBusy == 0 && crc8.Sum(crcInit, a[:6]...) == a[6], nil

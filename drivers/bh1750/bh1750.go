@@ -9,6 +9,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/light"
 )
 
@@ -84,39 +85,32 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	opts  Options
-	sleep func(context.Context, time.Duration) error
+	dev  device.Device
+	opts Options
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
 	if opts.MeasurementTime == 0 {
 		opts.MeasurementTime = DefaultMeasurementTime
 	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("bh1750: %w: no bus", drivers.ErrOptions)
-	case opts.Address != 0x23 && opts.Address != 0x5C:
-		return nil, fmt.Errorf("bh1750: %w: address %#x: want 0x23 or 0x5c", drivers.ErrOptions, opts.Address)
 	case opts.Mode > LowResolution:
 		return nil, fmt.Errorf("bh1750: %w: unknown mode %v", drivers.ErrOptions, opts.Mode)
 	case opts.MeasurementTime < MinMeasurementTime || opts.MeasurementTime > MaxMeasurementTime:
 		return nil, fmt.Errorf("bh1750: %w: measurement time %d: want %d to %d",
 			drivers.ErrOptions, opts.MeasurementTime, MinMeasurementTime, MaxMeasurementTime)
 	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, opts: opts, sleep: opts.Sleep}, nil
+	dev, err := device.New("BH1750", bus, opts.Address, opts.Sleep, DefaultAddress, 0x5C)
+	if err != nil {
+		return nil, fmt.Errorf("bh1750: %w: %w", drivers.ErrOptions, err)
+	}
+	return &Dev{dev: dev, opts: opts}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("BH1750 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Sense measures once and stores the illuminance in m, whose resolution is one
 // count, as the package comment has it. It leaves m as it is if it fails. It
@@ -126,16 +120,20 @@ func (d *Dev) String() string { return fmt.Sprintf("BH1750 at %#x", d.dev.Addr) 
 // The error wraps that of the bus or of ctx, or is a drivers.ErrSaturated or a
 // drivers.ErrNotReady.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	count, err := d.measure(ctx, d.opts.Mode)
+	return d.dev.Sense(ctx, m, device.NoConfiguration, d.measure)
+}
+
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
+	count, err := d.count(ctx, d.opts.Mode)
 	switch {
 	case err != nil:
+		return err
 	case count == saturated:
-		err = drivers.ErrSaturated
+		return drivers.ErrSaturated
 	case count == 0:
-		err = d.confirmDark(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("%v: %w", d, err)
+		if err := d.confirmDark(ctx); err != nil {
+			return err
+		}
 	}
 	m.Illuminance, m.Words.Illuminance = d.illuminance(count), uint32(count)
 	return nil
@@ -145,14 +143,15 @@ func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
 // and also a measurement that did not take place: because the chip lost its
 // supply, or another program began one of its own.
 func (d *Dev) confirmDark(ctx context.Context) error {
-	count, err := d.measure(ctx, LowResolution)
+	count, err := d.count(ctx, LowResolution)
 	if err == nil && count != 0 {
 		err = fmt.Errorf("no result, and then light: %w", drivers.ErrNotReady)
 	}
 	return err
 }
 
-func (d *Dev) measure(ctx context.Context, mode Mode) (uint16, error) {
+// count returns the result of one measurement in a mode.
+func (d *Dev) count(ctx context.Context, mode Mode) (uint16, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -167,16 +166,16 @@ func (d *Dev) measure(ctx context.Context, mode Mode) (uint16, error) {
 		{"set measurement time", measurementTimeLow | mt&0b11111},
 		{"start", command},
 	} {
-		if err := d.dev.Tx([]byte{c.code}, nil); err != nil {
-			return 0, fmt.Errorf("%s: %w", c.what, err)
+		if err := d.dev.Write(c.what, c.code); err != nil {
+			return 0, err
 		}
 	}
-	if err := d.sleep(ctx, longest); err != nil {
+	if err := d.dev.Sleep(ctx, longest); err != nil {
 		return 0, err
 	}
 	var b [2]byte
-	if err := d.dev.Tx(nil, b[:]); err != nil {
-		return 0, fmt.Errorf("read result: %w", err)
+	if err := d.dev.Read("read result", b[:]); err != nil {
+		return 0, err
 	}
 	return binary.BigEndian.Uint16(b[:]), nil
 }

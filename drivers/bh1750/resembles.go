@@ -1,9 +1,9 @@
 package bh1750
 
 import (
-	"fmt"
-
 	"periph.io/x/conn/v3/i2c"
+
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // Resembles reports whether what answers at an address of bus may be a BH1750. It
@@ -18,8 +18,8 @@ import (
 // The error wraps that of the bus.
 func Resembles(bus i2c.Bus, address uint16) (bool, error) {
 	var b [2]byte
-	if err := bus.Tx(address, nil, b[:]); err != nil {
-		return false, fmt.Errorf("read result: %w", err)
+	if err := device.At(bus, address).Read("read result", b[:]); err != nil {
+		return false, err
 	}
 	return b[0] != b[1] || b[0] == 0, nil
 }

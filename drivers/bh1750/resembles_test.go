@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"periph.io/x/conn/v3/i2c/i2ctest"
+
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 )
 
 func TestResembles(t *testing.T) {
@@ -28,7 +30,7 @@ func TestResembles(t *testing.T) {
 		}
 	}
 	errBus := errors.New("no bus")
-	if _, err := Resembles(&failing{err: errBus}, 0x23); !errors.Is(err, errBus) {
+	if _, err := Resembles(&bustest.Failing{Err: errBus}, 0x23); !errors.Is(err, errBus) {
 		t.Errorf("got %v: want %v", err, errBus)
 	}
 }

@@ -2,13 +2,13 @@ package bme280
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the I2C address with SDO at ground. It is 0x77 with SDO at
@@ -67,51 +67,32 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
+	dev   device.Device
 	model Model
-	sleep func(context.Context, time.Duration) error
-
-	set  settings
-	time time.Duration // what a measurement takes at most
-
-	configured bool // as far as is known
-	cal        calibration
-	resets     uint64
+	set   settings
+	time  time.Duration // what a measurement takes at most
+	cal   calibration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if bus == nil {
-		return nil, fmt.Errorf("bme280: %w: no bus", drivers.ErrOptions)
-	}
 	set, err := newSettings(&opts)
 	if err != nil {
 		return nil, fmt.Errorf("bme280: %w: %w", drivers.ErrOptions, err)
 	}
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
+	dev, err := device.New(opts.Model.String(), bus, opts.Address, opts.Sleep, DefaultAddress, 0x77)
+	if err != nil {
+		return nil, fmt.Errorf("bme280: %w: %w", drivers.ErrOptions, err)
 	}
-	if opts.Address != 0x76 && opts.Address != 0x77 {
-		return nil, fmt.Errorf("bme280: %w: address %#x: want 0x76 or 0x77", drivers.ErrOptions, opts.Address)
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
-	return &Dev{
-		dev:   i2c.Dev{Bus: bus, Addr: opts.Address},
-		model: opts.Model,
-		sleep: opts.Sleep,
-		set:   set,
-		time:  measurementTime(&opts),
-	}, nil
+	return &Dev{dev: dev, model: opts.Model, set: set, time: measurementTime(&opts)}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("%v at %#x", d.model, d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores the quantities that it measures in m. It
 // leaves the others as they are, and everything if it fails.
@@ -125,89 +106,54 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // ErrNotReady, ErrWrongChip, ErrBadCalibration, ErrReset and ErrOutOfRange of
 // package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure brings the chip from any state to sleep with its settings written,
 // and reads its calibration.
 func (d *Dev) configure(ctx context.Context) error {
-	var id [1]byte
-	if err := d.read(regID, id[:], "read id"); err != nil {
+	id, err := d.dev.ReadRegister("read id", regID)
+	if err != nil {
 		return err
 	}
-	if m, ok := modelOf(id[0]); !ok {
-		return fmt.Errorf("%w: id %#02x: want a %v", drivers.ErrWrongChip, id[0], d.model)
+	if m, ok := modelOf(id); !ok {
+		return fmt.Errorf("%w: id %#02x: want a %v", drivers.ErrWrongChip, id, d.model)
 	} else if m != d.model {
-		return fmt.Errorf("%w: found a %v (id %#02x): want a %v", drivers.ErrWrongChip, m, id[0], d.model)
+		return fmt.Errorf("%w: found a %v (id %#02x): want a %v", drivers.ErrWrongChip, m, id, d.model)
 	}
 
 	// In normal mode, or while it measures, the chip may ignore what is
 	// written (3.3.1, 5.4.6). After a reset it ignores nothing.
-	if err := d.write("reset", regReset, resetWord); err != nil {
-		return err
-	}
-	if err := d.sleep(ctx, startupTime); err != nil {
+	if err := d.dev.Write("reset", regReset, resetWord); err != nil {
 		return err
 	}
 	if err := d.waitCopied(ctx); err != nil {
 		return err
 	}
-
-	// Nothing protects the bytes on the bus, and a wrong one would bias every
-	// reading from here on.
-	b, err := d.readCalibration()
+	b, err := device.Twice(d.readCalibration)
 	if err != nil {
 		return err
-	}
-	again, err := d.readCalibration()
-	if err != nil {
-		return err
-	}
-	if again != b {
-		return fmt.Errorf("%w: read twice, it differs", drivers.ErrBadCalibration)
 	}
 	if d.cal, err = parseCalibration(&b, d.model); err != nil {
 		return err
 	}
 
+	// Pairs of a register and its value, which is how the chip wants several in one
+	// transaction (6.2.1).
 	pairs := []byte{regConfig, d.set.config}
 	if d.model == BME280 {
 		// It takes effect with the next write of ctrl_meas (5.4.3).
 		pairs = append(pairs, regCtrlHum, d.set.ctrlHum)
 	}
-	return d.write("configure", pairs...)
+	return d.dev.Write("configure", pairs...)
 }
 
 func (d *Dev) readCalibration() (b [calibrationSize]byte, err error) {
-	if err := d.read(regCalibration, b[:splitCalibration], "read calibration"); err != nil {
+	if err := d.dev.Read("read calibration", b[:splitCalibration], regCalibration); err != nil {
 		return b, err
 	}
 	if d.model == BME280 {
-		err = d.read(regCalibrationHumidity, b[splitCalibration:], "read humidity calibration")
+		err = d.dev.Read("read humidity calibration", b[splitCalibration:], regCalibrationHumidity)
 	}
 	return b, err
 }
@@ -215,63 +161,31 @@ func (d *Dev) readCalibration() (b [calibrationSize]byte, err error) {
 // waitCopied waits until the calibration has come from the chip's non-volatile
 // memory (5.4.4).
 func (d *Dev) waitCopied(ctx context.Context) error {
-	for range polls {
-		var status [1]byte
-		if err := d.read(regStatus, status[:], "read status"); err != nil {
-			return err
-		}
-		if status[0]&statusCopying == 0 {
-			return nil
-		}
-		if err := d.sleep(ctx, pollInterval); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("after reset: %w", drivers.ErrNotReady)
+	return d.dev.Poll(ctx, "after reset", startupTime, pollInterval, polls, func() (bool, error) {
+		status, err := d.dev.ReadRegister("read status", regStatus)
+		return status&statusCopying == 0, err
+	})
 }
 
 // measure takes one measurement with the chip configured. Its error is
 // drivers.ErrReset if the chip turns out not to be.
 func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.write("start", regCtrlMeas, d.set.ctrlMeas|modeForced); err != nil {
+	if err := d.dev.Write("start", regCtrlMeas, d.set.ctrlMeas|modeForced); err != nil {
 		return err
 	}
-	wait := d.time
-	for range polls {
-		if err := d.sleep(ctx, wait); err != nil {
-			return err
-		}
-		wait = pollInterval
+	return d.dev.Poll(ctx, "measuring", d.time, pollInterval, polls, func() (bool, error) {
 		var b burst
-		if err := d.read(regBurst, b[:], "read results"); err != nil {
-			return err
+		if err := d.dev.Read("read results", b[:], regBurst); err != nil {
+			return false, err
 		}
-		if !d.set.in(&b, d.model) {
-			return drivers.ErrReset
+		switch {
+		case !d.set.in(&b, d.model):
+			return false, drivers.ErrReset
+		case b.busy():
+			return false, nil
+		case d.set.blank(&b):
+			return false, fmt.Errorf("results are blank: %w", drivers.ErrNotReady)
 		}
-		if b.busy() {
-			continue
-		}
-		if d.set.blank(&b) {
-			return fmt.Errorf("results are blank: %w", drivers.ErrNotReady)
-		}
-		return d.cal.compensate(b.results(), d.set, m)
-	}
-	return fmt.Errorf("measuring: %w", drivers.ErrNotReady)
-}
-
-func (d *Dev) read(reg byte, b []byte, what string) error {
-	if err := d.dev.Tx([]byte{reg}, b); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
-
-// write writes pairs of a register and its value, which is how the chip wants
-// several in one transaction (6.2.1).
-func (d *Dev) write(what string, pairs ...byte) error {
-	if err := d.dev.Tx(pairs, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+		return true, d.cal.compensate(b.results(), d.set, m)
+	})
 }

@@ -1,10 +1,8 @@
 package bme280
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"periph.io/x/conn/v3/physic"
 )
@@ -18,9 +16,6 @@ type chip struct {
 	busy    int
 	results [8]byte
 	stuck   map[byte]byte // registers that read as this whatever is in them
-
-	before func(n int) // nil, or called before each transaction, from 0
-	count  int
 }
 
 func newChip(m Model, c calibration, results [8]byte) *chip {
@@ -40,10 +35,6 @@ func (d *chip) String() string                  { return "chip" }
 func (d *chip) SetSpeed(physic.Frequency) error { return nil }
 
 func (d *chip) Tx(addr uint16, w, r []byte) error {
-	if d.before != nil {
-		d.before(d.count)
-	}
-	d.count++
 	if addr != DefaultAddress || len(w) == 0 {
 		return fmt.Errorf("unexpected transaction at %#x: % x", addr, w)
 	}
@@ -132,12 +123,4 @@ func encodeResults(r raw) [8]byte {
 		byte(t >> 12), byte(t >> 4), byte(t << 4),
 		byte(h >> 8), byte(h),
 	}
-}
-
-// slept is an Options.Sleep that takes no time and adds up what it was to take.
-type slept time.Duration
-
-func (s *slept) sleep(ctx context.Context, d time.Duration) error {
-	*s += slept(d)
-	return ctx.Err()
 }

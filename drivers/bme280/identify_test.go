@@ -7,6 +7,7 @@ import (
 	"periph.io/x/conn/v3/i2c/i2ctest"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 )
 
 func TestIdentify(t *testing.T) {
@@ -36,7 +37,7 @@ func TestIdentify(t *testing.T) {
 		}
 	}
 	errBus := errors.New("no bus")
-	if _, err := Identify(&failing{err: errBus}, 0x76); !errors.Is(err, errBus) {
+	if _, err := Identify(&bustest.Failing{Err: errBus}, 0x76); !errors.Is(err, errBus) {
 		t.Errorf("got %v: want %v", err, errBus)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/bustest"
 )
 
 // periph's driver is right where H4 and H5 are not negative: both drivers, each
@@ -22,7 +23,7 @@ func TestPeriphAgrees(t *testing.T) {
 
 		var got drivers.Measurement
 		var want physic.Env
-		d, err := New(chip, Options{Sleep: new(slept).sleep})
+		d, err := New(chip, Options{Sleep: new(bustest.Slept).Sleep})
 		if err != nil {
 			rt.Fatal(err)
 		}

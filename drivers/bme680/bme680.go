@@ -2,13 +2,13 @@ package bme680
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the I2C address with SDO at ground. It is 0x77 with SDO at
@@ -42,49 +42,32 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
+	dev device.Device
 
 	set  settings
 	time time.Duration // what a measurement takes at most
-
-	configured bool // as far as is known
-	cal        calibration
-	resets     uint64
+	cal  calibration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if bus == nil {
-		return nil, fmt.Errorf("bme680: %w: no bus", drivers.ErrOptions)
-	}
 	set, err := newSettings(&opts)
 	if err != nil {
 		return nil, fmt.Errorf("bme680: %w: %w", drivers.ErrOptions, err)
 	}
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
+	dev, err := device.New("BME680", bus, opts.Address, opts.Sleep, DefaultAddress, 0x77)
+	if err != nil {
+		return nil, fmt.Errorf("bme680: %w: %w", drivers.ErrOptions, err)
 	}
-	if opts.Address != 0x76 && opts.Address != 0x77 {
-		return nil, fmt.Errorf("bme680: %w: address %#x: want 0x76 or 0x77", drivers.ErrOptions, opts.Address)
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
-	return &Dev{
-		dev:   i2c.Dev{Bus: bus, Addr: opts.Address},
-		sleep: opts.Sleep,
-		set:   set,
-		time:  measurementTime(&opts),
-	}, nil
+	return &Dev{dev: dev, set: set, time: measurementTime(&opts)}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("BME680 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores temperature, pressure and humidity in m. It
 // leaves m as it is if it fails.
@@ -98,31 +81,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // ErrNotReady, ErrWrongChip, ErrBadCalibration, ErrReset and ErrOutOfRange of
 // package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure brings the chip from any state to sleep with its settings written,
@@ -132,30 +91,23 @@ func (d *Dev) configure(ctx context.Context) error {
 		return err
 	}
 	// It also ends a measurement, and clears the filter.
-	if err := d.write("reset", regReset, resetWord); err != nil {
+	if err := d.dev.Write("reset", regReset, resetWord); err != nil {
 		return err
 	}
-	if err := d.sleep(ctx, resetTime); err != nil {
+	if err := d.dev.Sleep(ctx, resetTime); err != nil {
 		return err
 	}
-
-	// Nothing protects the bytes on the bus, and a wrong one would bias every
-	// reading from here on.
-	b, err := d.readCalibration()
+	b, err := device.Twice(d.readCalibration)
 	if err != nil {
 		return err
-	}
-	again, err := d.readCalibration()
-	if err != nil {
-		return err
-	}
-	if again != b {
-		return fmt.Errorf("%w: read twice, it differs", drivers.ErrBadCalibration)
 	}
 	if d.cal, err = parseCalibration(&b); err != nil {
 		return err
 	}
-	return d.write("configure",
+
+	// Pairs of a register and its value, which is how the chip wants several in one
+	// transaction (6.2.1).
+	return d.dev.Write("configure",
 		regCtrlGas0, heaterOff,
 		regCtrlGas1, 0,
 		regCtrlHum, d.set.ctrlHum,
@@ -164,54 +116,33 @@ func (d *Dev) configure(ctx context.Context) error {
 }
 
 func (d *Dev) readCalibration() (b [calibrationSize]byte, err error) {
-	if err := d.read(regCalibration, b[:splitCalibration], "read calibration"); err != nil {
+	if err := d.dev.Read("read calibration", b[:splitCalibration], regCalibration); err != nil {
 		return b, err
 	}
-	return b, d.read(regCalibrationHumidity, b[splitCalibration:], "read humidity calibration")
+	return b, d.dev.Read("read humidity calibration", b[splitCalibration:], regCalibrationHumidity)
 }
 
 // measure takes one measurement with the chip configured. Its error is
 // drivers.ErrReset if the chip turns out not to be.
 func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.write("start", regCtrlMeas, d.set.ctrlMeas|modeForced); err != nil {
+	if err := d.dev.Write("start", regCtrlMeas, d.set.ctrlMeas|modeForced); err != nil {
 		return err
 	}
-	wait := d.time
-	for range polls {
-		if err := d.sleep(ctx, wait); err != nil {
-			return err
-		}
-		wait = pollInterval
+	return d.dev.Poll(ctx, "measuring", d.time, pollInterval, polls, func() (bool, error) {
 		var r results
-		if err := d.read(regResults, r[:], "read results"); err != nil {
-			return err
+		if err := d.dev.Read("read results", r[:], regResults); err != nil {
+			return false, err
 		}
 		var c config
-		if err := d.read(regConfig, c[:], "read configuration"); err != nil {
-			return err
+		if err := d.dev.Read("read configuration", c[:], regConfig); err != nil {
+			return false, err
 		}
-		if !d.set.in(&c) {
-			return drivers.ErrReset
+		switch {
+		case !d.set.in(&c):
+			return false, drivers.ErrReset
+		case !r.ready():
+			return false, nil
 		}
-		if r.ready() {
-			return d.cal.compensate(r.raw(), m)
-		}
-	}
-	return fmt.Errorf("measuring: %w", drivers.ErrNotReady)
-}
-
-func (d *Dev) read(reg byte, b []byte, what string) error {
-	if err := d.dev.Tx([]byte{reg}, b); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
-
-// write writes pairs of a register and its value, which is how the chip wants
-// several in one transaction (6.2.1).
-func (d *Dev) write(what string, pairs ...byte) error {
-	if err := d.dev.Tx(pairs, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+		return true, d.cal.compensate(r.raw(), m)
+	})
 }

@@ -15,9 +15,6 @@ type chip struct {
 	pending int
 	results [8]byte
 	stuck   map[byte]byte // registers that read as this whatever is in them
-
-	before func(n int) // nil, or called before each transaction, from 0
-	count  int
 }
 
 func newChip(c calibration, r raw) *chip {
@@ -34,10 +31,6 @@ func (d *chip) String() string                  { return "chip" }
 func (d *chip) SetSpeed(physic.Frequency) error { return nil }
 
 func (d *chip) Tx(addr uint16, w, r []byte) error {
-	if d.before != nil {
-		d.before(d.count)
-	}
-	d.count++
 	if addr != DefaultAddress || len(w) == 0 {
 		return fmt.Errorf("unexpected transaction at %#x: % x", addr, w)
 	}

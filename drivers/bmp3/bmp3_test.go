@@ -1,15 +1,12 @@
 package bmp3
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -47,39 +44,26 @@ var (
 
 const sampleTime = 4979 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: configure, Measure: measure, Values: values}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 func TestSense(t *testing.T) {
-	for id, model := range map[byte]Model{0x50: BMP388, 0x60: BMP390} {
-		t.Run(model.String(), func(t *testing.T) {
-			ops := slices.Concat(configure, measure, measure)
-			ops[0].R = []byte{id}
-			d, s := newDev(t, bustest.Play(t, ops), Options{Model: model})
-			for range 2 {
-				m := drivers.Measurement{Humidity: 42}
-				if err := d.Sense(t.Context(), &m); err != nil {
-					t.Fatal(err)
-				}
-				want := values
-				want.Humidity = 42
-				if diff := cmp.Diff(want, m); diff != "" {
-					t.Error(diff)
-				}
-			}
-			if want := 2*time.Millisecond + 2*sampleTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
-		})
-	}
+	reading.SenseTwice(t, 2*time.Millisecond+2*sampleTime)
+	t.Run("BMP390", func(t *testing.T) {
+		ops := slices.Concat(configure, measure)
+		ops[0].R = []byte{0x60}
+		bustest.Sense(t, open(Options{Model: BMP390}), ops, values, 2*time.Millisecond+sampleTime)
+	})
 }
 
 func TestSettings(t *testing.T) {
@@ -96,36 +80,15 @@ func TestSettings(t *testing.T) {
 		{"defaults", Options{Model: BMP390}, []byte{0x1C, 0, 0x1F, 0}, sampleTime},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			record := &i2ctest.Record{Bus: newChip(tt.options.Model, example, exampleRaw)}
-			d, s := newDev(t, record, tt.options)
-			if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-				t.Fatal(err)
-			}
-			var writes [][]byte
-			for _, op := range record.Ops {
-				if op.R == nil {
-					writes = append(writes, op.W)
-				}
-			}
-			if diff := cmp.Diff([][]byte{{0x7E, 0xB6}, tt.configure, {0x1B, 0x13}}, writes); diff != "" {
-				t.Error(diff)
-			}
-			if want := tt.time + startupTime; time.Duration(*s) != want {
-				t.Errorf("waited %v: want %v", time.Duration(*s), want)
-			}
+			want := [][]byte{{0x7E, 0xB6}, tt.configure, {0x1B, 0x13}}
+			bustest.SenseWrites(t, open(tt.options), newChip(tt.options.Model, example, exampleRaw), want, tt.time+startupTime)
 		})
 	}
 }
 
-// Each transaction fails in turn. The error is the bus's, nothing is stored, and
-// the next reading starts anew and succeeds.
-func TestFailingTransaction(t *testing.T) {
-	open := func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus, Options{})
-		return d
-	}
-	bustest.FailEach(t, open, slices.Concat(configure, measure), measure, values)
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 func TestWrongChip(t *testing.T) {
 	for _, tt := range []struct {
@@ -154,62 +117,18 @@ func TestBadCalibration(t *testing.T) {
 	}
 }
 
-// A bit of the calibration that flips on the bus is noticed.
 func TestCalibrationReadWrong(t *testing.T) {
 	for at := 3; at < 5; at++ {
-		for bit := range 8 * calibrationSize {
-			ops := slices.Clone(configure[:5])
-			ops[at].R = slices.Clone(ops[at].R)
-			ops[at].R[bit/8] ^= 1 << (bit % 8)
-			d, _ := newDev(t, bustest.Play(t, ops, configure, measure), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrBadCalibration) {
-				t.Fatalf("transaction %d, bit %d: error %v", at, bit, err)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Fatalf("transaction %d, bit %d: the next reading is %v, %v: want %v", at, bit, m, err, values)
-			}
-		}
+		reading.FlipEachBit(t, at, 4, drivers.ErrBadCalibration, "read twice")
 	}
 }
 
-// A chip that is late is waited for, up to the bound.
 func TestLate(t *testing.T) {
-	const longest = 2*time.Millisecond + 20*time.Millisecond + sampleTime + 18*time.Millisecond
-	for _, tt := range []struct {
-		name       string
-		busy, late int
-		ready      bool
-	}{
-		{name: "command in time", busy: polls - 1, ready: true},
-		{name: "command too late", busy: polls},
-		{name: "result in time", late: polls - 1, ready: true},
-		{name: "result too late", late: polls},
-		{name: "both in time", busy: polls - 1, late: polls - 1, ready: true},
-		{name: "never", late: 1 << 30},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			chip := newChip(BMP388, example, exampleRaw)
-			chip.busy, chip.late = tt.busy, tt.late
-			d, s := newDev(t, chip, Options{})
-			var m drivers.Measurement
-			err := d.Sense(t.Context(), &m)
-			if tt.ready {
-				if err != nil || m != values {
-					t.Errorf("got %v, %v: want %v", m, err, values)
-				}
-			} else if !errors.Is(err, drivers.ErrNotReady) || m != (drivers.Measurement{}) {
-				t.Errorf("got %v, %v: want nothing, %v", m, err, drivers.ErrNotReady)
-			}
-			if time.Duration(*s) > longest {
-				t.Errorf("waited %v: want at most %v", time.Duration(*s), longest)
-			}
-			chip.busy, chip.late = 0, 0
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-			}
-		})
-	}
+	const bound = 2*time.Millisecond + 20*time.Millisecond + sampleTime + 18*time.Millisecond
+	chip := newChip(BMP388, example, exampleRaw)
+	reading.CheckLate(t, chip, &chip.busy, polls, bound)
+	chip.busy = polls - 1
+	reading.CheckLate(t, chip, &chip.late, polls, bound)
 }
 
 // One quantity is ready before the other: its bit is cleared by the burst that
@@ -230,52 +149,20 @@ func TestReadyOneByOne(t *testing.T) {
 	}
 }
 
-// Brown-outs before any transactions of two readings give the right value or an
-// error: never a value that the chip did not measure as configured. One
-// brown-out, once the chip is configured, does not even cost the reading.
+// Brown-outs before any transactions give the right value or an error: never a value
+// that the chip did not measure as configured. One does not even cost the reading.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		options := Options{
 			Model:    Model(rapid.IntRange(0, 1).Draw(t, "model")),
 			Pressure: 1 << rapid.IntRange(0, 5).Draw(t, "oversampling"), Filter: 1<<rapid.IntRange(0, 7).Draw(t, "filter") - 1,
 		}
-		at := rapid.SliceOfNDistinct(rapid.IntRange(0, 30), 1, 6, rapid.ID[int]).Draw(t, "brown-outs before")
 		chip := newChip(options.Model, example, exampleRaw)
-		chip.before = func(n int) {
-			if slices.Contains(at, n) {
-				chip.reset()
-			}
+		bus := &bustest.BrownOut{
+			Bus: chip, Reset: chip.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 1, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		options.Sleep = new(bustest.Slept).Sleep
-		d, err := New(chip, options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 4 {
-			first, configured := chip.count, d.configured
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			switch {
-			case err == nil:
-				if m != values {
-					t.Fatalf("got %v: want %v", m, values)
-				}
-			case m != (drivers.Measurement{}):
-				t.Fatalf("got %v with %v", m, err)
-			case !errors.Is(err, drivers.ErrReset):
-				t.Fatal(err)
-			case configured:
-				under := 0
-				for _, n := range at {
-					if n >= first && n < chip.count {
-						under++
-					}
-				}
-				if under < 2 {
-					t.Fatalf("%v after %d brown-outs", err, under)
-				}
-			}
-		}
+		bustest.Survive(t, bus, open(options), func(m drivers.Measurement) bool { return m == values }, nil)
 	})
 }
 
@@ -316,24 +203,7 @@ func TestResultsBesideOtherRegisters(t *testing.T) {
 func TestResets(t *testing.T) {
 	chip := newChip(BMP388, example, exampleRaw)
 	d, _ := newDev(t, chip, Options{})
-	for want := range uint64(3) {
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Fatal(err)
-		}
-		if got := d.Resets(); got != want {
-			t.Errorf("resets = %d: want %d", got, want)
-		}
-		chip.reset()
-		chip.reg[0x1B] = 0 // as it is after the command, too
-	}
-	chip.before = func(int) { chip.reset() }
-	first := chip.count
-	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrReset) {
-		t.Errorf("error %v: want %v", err, drivers.ErrReset)
-	}
-	if n, want := chip.count-first, 2*len(measure)+len(configure); n != want {
-		t.Errorf("gave up after %d transactions: want %d", n, want)
-	}
+	bustest.CountResets(t, d, chip.reset)
 }
 
 // The calibration of a chip that was replaced is read anew.
@@ -352,60 +222,16 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// A context that ends in a wait ends the reading at once, and the next one
-// starts anew.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		chip := newChip(BMP388, example, exampleRaw)
-		d, err := New(chip, Options{Temperature: 16})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-		}
-		if took := time.Since(start); took != 10*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-		count := chip.count
-		if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
-			t.Errorf("error %v after %d transactions: want none", err, chip.count-count)
-		}
-		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("the next reading is %v, %v", m, err)
-		}
+func TestNew(t *testing.T) {
+	bustest.CheckNew(t, "bmp3", New, []Options{{}, {Address: 0x77}}, map[string]Options{
+		"address below":          {Address: 0x75},
+		"address above":          {Address: 0x78},
+		"model":                  {Model: 2},
+		"oversampling":           {Temperature: 3},
+		"oversampling beyond 32": {Pressure: 64},
+		"filter":                 {Filter: 2},
+		"filter beyond 127":      {Filter: 255},
 	})
-}
-
-func TestNewRefuses(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		options Options
-	}{
-		{"address below", Options{Address: 0x75}},
-		{"address above", Options{Address: 0x78}},
-		{"model", Options{Model: 2}},
-		{"oversampling", Options{Temperature: 3}},
-		{"oversampling beyond 32", Options{Pressure: 64}},
-		{"filter", Options{Filter: 2}},
-		{"filter beyond 127", Options{Filter: 255}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if _, err := New(&i2ctest.Playback{}, tt.options); !errors.Is(err, drivers.ErrOptions) {
-				t.Errorf("error %v: want %v", err, drivers.ErrOptions)
-			}
-		})
-	}
-	if _, err := New(nil, Options{}); !errors.Is(err, drivers.ErrOptions) {
-		t.Errorf("no bus: error %v", err)
-	}
-	if _, err := New(&i2ctest.Playback{}, Options{Address: 0x77}); err != nil {
-		t.Errorf("the other address: error %v", err)
-	}
 }
 
 func TestIdentify(t *testing.T) {
@@ -434,23 +260,10 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Whatever a bus answers, a reading ends within its bound, with values in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	answers := bustest.Answers(configure, measure)
-	f.Add(answers)
-	f.Add(slices.Concat(answers[:1], make([]byte, 20)))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, s := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) {
-			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Pressure < minPressure || m.Pressure > maxPressure {
-				t.Errorf("out of range: %v", m)
-			}
-		}
-		if bound := 2*d.time + 100*time.Millisecond; time.Duration(*s) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)
-		}
-	})
+	const bound = 2*sampleTime + 100*time.Millisecond
+	reading.Fuzz(f, bound, func(m drivers.Measurement) bool {
+		return m.Temperature >= minTemperature && m.Temperature <= maxTemperature &&
+			m.Pressure >= minPressure && m.Pressure <= maxPressure
+	}, slices.Concat(configure[0].R, make([]byte, 20)))
 }

@@ -10,15 +10,12 @@ import (
 // chip is a bus with one chip in place of registers: its results are there as
 // soon as a measurement is started.
 type chip struct {
-	reg     [256]byte
-	busy    int // status reads for which commands are not taken after a reset
-	late    int // result reads for which a measurement stays unfinished
-	pending int
-	results [6]byte
-	stuck   map[byte]byte // registers that read as this whatever is in them
-
-	before func(n int) // nil, or called before each transaction, from 0
-	count  int
+	reg               [256]byte
+	busy              int // status reads for which commands are not taken after a reset
+	late              int // result reads for which a measurement stays unfinished
+	starting, pending int // what is left of busy and of late
+	results           [6]byte
+	stuck             map[byte]byte // registers that read as this whatever is in them
 }
 
 func newChip(m Model, c calibration, r raw) *chip {
@@ -37,10 +34,6 @@ func (d *chip) String() string                  { return "chip" }
 func (d *chip) SetSpeed(physic.Frequency) error { return nil }
 
 func (d *chip) Tx(addr uint16, w, r []byte) error {
-	if d.before != nil {
-		d.before(d.count)
-	}
-	d.count++
 	if addr != DefaultAddress || len(w) == 0 {
 		return fmt.Errorf("unexpected transaction at %#x: % x", addr, w)
 	}
@@ -71,8 +64,8 @@ func (d *chip) read(reg byte, r []byte) {
 	if covers(0x07) {
 		d.reg[0x03] &^= 1 << 6
 	}
-	if covers(0x03) && d.busy > 0 {
-		if d.busy--; d.busy == 0 {
+	if covers(0x03) && d.starting > 0 {
+		if d.starting--; d.starting == 0 {
 			d.reg[0x03] |= 1 << 4
 		}
 	}
@@ -86,9 +79,8 @@ func (d *chip) read(reg byte, r []byte) {
 func (d *chip) write(reg, v byte) {
 	switch {
 	case reg == 0x7E && v == 0xB6:
-		late := d.busy
 		d.reset()
-		if d.busy = late; late > 0 {
+		if d.starting = d.busy; d.starting > 0 {
 			d.reg[0x03] &^= 1 << 4
 		}
 	case reg == 0x1B && v&0b110000 != 0:

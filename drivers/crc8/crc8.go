@@ -7,6 +7,12 @@
 // datasheets' sections on the checksum).
 package crc8
 
+import (
+	"fmt"
+
+	"github.com/telltale-iot/telltale/drivers"
+)
+
 const polynomial = 0x31
 
 // Sum returns the checksum of data, started from init.
@@ -23,7 +29,11 @@ func Sum(init byte, data ...byte) byte {
 }
 
 // Word returns the word whose two bytes, the high one first, and checksum are
-// the first three bytes of b, and reports whether the checksum is right.
-func Word(init byte, b []byte) (word uint16, ok bool) {
-	return uint16(b[0])<<8 | uint16(b[1]), Sum(init, b[:2]...) == b[2]
+// the first three bytes of b. The error is a drivers.ErrCRC that begins with what
+// they are of.
+func Word(what string, init byte, b []byte) (uint16, error) {
+	if Sum(init, b[:2]...) != b[2] {
+		return 0, fmt.Errorf("%s % x: %w", what, b[:3], drivers.ErrCRC)
+	}
+	return uint16(b[0])<<8 | uint16(b[1]), nil
 }

@@ -1,9 +1,12 @@
 package crc8
 
 import (
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/telltale-iot/telltale/drivers"
 )
 
 func TestSum(t *testing.T) {
@@ -51,10 +54,11 @@ func TestSumDetects(t *testing.T) {
 
 func TestWord(t *testing.T) {
 	b := []byte{0xBE, 0xEF, 0x92, 0}
-	if word, ok := Word(0xFF, b); word != 0xBEEF || !ok {
-		t.Errorf("got %#04x, %v: want 0xBEEF, true", word, ok)
+	if word, err := Word("result", 0xFF, b); word != 0xBEEF || err != nil {
+		t.Errorf("got %#04x, %v: want 0xBEEF", word, err)
 	}
-	if _, ok := Word(0, b); ok {
-		t.Error("a checksum that starts from another value was taken")
+	_, err := Word("result", 0, b) // a checksum that starts from another value
+	if want := "result be ef 92: wrong checksum"; !errors.Is(err, drivers.ErrCRC) || err.Error() != want {
+		t.Errorf("error %v: want %q", err, want)
 	}
 }

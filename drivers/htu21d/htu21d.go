@@ -11,6 +11,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -83,43 +84,32 @@ func newSettings(resolution uint8) (s settings, ok bool) {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-	set   settings
-
-	configured bool // as far as is known
-	resets     uint64
+	dev device.Device
+	set settings
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
 	if opts.Resolution == 0 {
 		opts.Resolution = 14
 	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	set, ok := newSettings(opts.Resolution)
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("htu21d: %w: no bus", drivers.ErrOptions)
-	case opts.Address != DefaultAddress:
-		return nil, fmt.Errorf("htu21d: %w: address %#x: want 0x40", drivers.ErrOptions, opts.Address)
-	case !ok:
+	if !ok {
 		return nil, fmt.Errorf("htu21d: %w: resolution %d: want 14, 13, 12 or 11 bits", drivers.ErrOptions, opts.Resolution)
 	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep, set: set}, nil
+	dev, err := device.New("HTU21D", bus, opts.Address, opts.Sleep, DefaultAddress)
+	if err != nil {
+		return nil, fmt.Errorf("htu21d: %w: %w", drivers.ErrOptions, err)
+	}
+	return &Dev{dev: dev, set: set}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("HTU21D at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures both quantities and stores them in m. It leaves m as it is if it
 // fails.
@@ -131,46 +121,22 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds ErrNotReady,
 // ErrCRC, ErrReset, ErrLowSupply and ErrOutOfRange of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure resets the chip and sets its user register.
 func (d *Dev) configure(ctx context.Context) error {
-	if err := d.write("reset", softReset); err != nil {
+	if err := d.dev.Write("reset", softReset); err != nil {
 		return err
 	}
-	if err := d.sleep(ctx, resetTime); err != nil {
+	if err := d.dev.Sleep(ctx, resetTime); err != nil {
 		return err
 	}
 	user, err := d.user()
 	if err != nil {
 		return err
 	}
-	return d.write("configure", writeUser, user&^(userResolution|userLowSupply|userHeater)|d.set.user)
+	return d.dev.Write("configure", writeUser, user&^(userResolution|userLowSupply|userHeater)|d.set.user)
 }
 
 // measure takes one measurement of each quantity with the chip configured. Its
@@ -185,7 +151,7 @@ func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 	case errors.Is(err, drivers.ErrNotReady):
 		// It may have been reset, and then measure with the resolution that
 		// takes longest, in which it does not acknowledge anything.
-		if err := d.sleep(ctx, slowest); err != nil {
+		if err := d.dev.Sleep(ctx, slowest); err != nil {
 			return err
 		}
 	case err != nil:
@@ -219,36 +185,19 @@ func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 // convert measures one quantity and returns the converter's word, without its
 // status bits.
 func (d *Dev) convert(ctx context.Context, quantity string, command byte, longest time.Duration) (uint16, error) {
-	if err := d.write("start "+quantity, command); err != nil {
+	if err := d.dev.Write("start "+quantity, command); err != nil {
 		return 0, err
 	}
 	var b [3]byte
-	if err := nack.Read(ctx, &d.dev, b[:], longest, d.sleep); err != nil {
+	if err := nack.Read(ctx, &d.dev, b[:], longest); err != nil {
 		return 0, fmt.Errorf("%s: %w", quantity, err)
 	}
-	word, ok := crc8.Word(crcInit, b[:])
-	if !ok {
-		return 0, fmt.Errorf("%s % x: %w", quantity, b, drivers.ErrCRC)
-	}
 	const status = 0b11
-	return word &^ status, nil
+	word, err := crc8.Word(quantity, crcInit, b[:])
+	return word &^ status, err
 }
 
-// user reads the user register.
-func (d *Dev) user() (byte, error) {
-	var b [1]byte
-	if err := d.dev.Tx([]byte{readUser}, b[:]); err != nil {
-		return 0, fmt.Errorf("read user register: %w", err)
-	}
-	return b[0], nil
-}
-
-func (d *Dev) write(what string, b ...byte) error {
-	if err := d.dev.Tx(b, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
+func (d *Dev) user() (byte, error) { return d.dev.ReadRegister("read user register", readUser) }
 
 // What the chips are specified for (HTU21D, "Operating range").
 const (

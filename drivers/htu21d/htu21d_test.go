@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -46,34 +43,23 @@ var (
 
 const measureTime = 72800 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
 }
 
-func TestSense(t *testing.T) {
-	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
-	for range 2 {
-		m := drivers.Measurement{Pressure: 42}
-		if err := d.Sense(t.Context(), &m); err != nil {
-			t.Fatal(err)
-		}
-		want := values
-		want.Pressure = 42
-		if diff := cmp.Diff(want, m); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if want := 15*time.Millisecond + 2*measureTime; time.Duration(*s) != want {
-		t.Errorf("waited %v: want %v", time.Duration(*s), want)
-	}
+var reading = bustest.Reading[*Dev]{
+	Open: open(Options{}), Configure: configure, Measure: measure, Values: values,
+	GaveUp: func(i2ctest.IO) []i2ctest.IO { return measure[4:] }, // it is asked whether it was reset
 }
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
+}
+
+func TestSense(t *testing.T) { reading.SenseTwice(t, 15*time.Millisecond+2*measureTime) }
 
 // The reserved bits, which differ between the chips, are written as they are read.
 func TestResolution(t *testing.T) {
@@ -92,14 +78,9 @@ func TestResolution(t *testing.T) {
 			ops[1].R = []byte{reserved | 1<<2} // with the heater on, which a reset leaves
 			ops[2].W = []byte{0xE6, reserved | tt.user}
 			ops[7].R = []byte{reserved | tt.user}
-			d, s := newDev(t, bustest.Play(t, ops), Options{Resolution: tt.resolution})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Errorf("%d bits: got %v, %v: want %v", tt.resolution, m, err, values)
-			}
-			if want := 15*time.Millisecond + tt.time; time.Duration(*s) != want {
-				t.Errorf("%d bits: waited %v: want %v", tt.resolution, time.Duration(*s), want)
-			}
+			t.Run(fmt.Sprintf("%d/%#02x", tt.resolution, reserved), func(t *testing.T) {
+				bustest.Sense(t, open(Options{Resolution: tt.resolution}), ops, values, 15*time.Millisecond+tt.time)
+			})
 		}
 	}
 }
@@ -121,91 +102,19 @@ func TestFormulas(t *testing.T) {
 	})
 }
 
-// Each transaction fails in turn. The error is the bus's, nothing is stored, and
-// the next reading starts anew and succeeds.
-func TestFailingTransaction(t *testing.T) {
-	whole := slices.Concat(configure, measure)
-	steady := slices.Concat(whole, measure)
-	for at := range steady {
-		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
-			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
-				times, after := 1, whole
-				if nack.Is(errno) && steady[at].W == nil {
-					times = nack.Reads
-					after = slices.Concat(measure[4:], whole) // it is asked whether it was reset
-				}
-				d, _ := newDev(t, &bustest.Failing{Bus: bustest.Play(t, steady[:at], after), At: at, Times: times, Err: errno}, Options{})
-				if at >= len(whole) {
-					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				var m drivers.Measurement
-				err := d.Sense(t.Context(), &m)
-				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "HTU21D at 0x40: ") {
-					t.Errorf("error %v: want one that wraps %v", err, errno)
-				}
-				if errors.Is(err, drivers.ErrNotReady) != (times > 1) {
-					t.Errorf("error %v: is it %v?", err, drivers.ErrNotReady)
-				}
-				if m != (drivers.Measurement{}) {
-					t.Errorf("%v was stored", m)
-				}
-				if err := d.Sense(t.Context(), &m); err != nil || m != values {
-					t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-				}
-			})
-		}
-	}
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
 
-// A chip that is late is waited for, up to the bound.
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
+
 func TestLate(t *testing.T) {
-	for _, tt := range []struct {
-		late  int
-		ready bool
-	}{{1, true}, {nack.Reads - 1, true}, {nack.Reads, false}} {
-		chip := newChip()
-		chip.late = tt.late
-		d, s := newDev(t, chip, Options{})
-		var m drivers.Measurement
-		err := d.Sense(t.Context(), &m)
-		if tt.ready && (err != nil || m != values) {
-			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, values)
-		}
-		if !tt.ready && (!errors.Is(err, drivers.ErrNotReady) || m != (drivers.Measurement{})) {
-			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, drivers.ErrNotReady)
-		}
-		if bound := 15*time.Millisecond + measureTime + 36*time.Millisecond + slowest; time.Duration(*s) > bound {
-			t.Errorf("late by %d: waited %v: want at most %v", tt.late, time.Duration(*s), bound)
-		}
-		chip.late = 0
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("late by %d: the next reading is %v, %v: want %v", tt.late, m, err, values)
-		}
-	}
+	const bound = 15*time.Millisecond + measureTime + 36*time.Millisecond + slowest
+	chip := newChip()
+	reading.CheckLate(t, chip, &chip.late, nack.Reads, bound)
 }
 
-// A bit that flips on the bus, in any position of a result or its checksum, is
-// noticed.
 func TestWrongChecksum(t *testing.T) {
-	whole := slices.Concat(configure, measure)
-	for quantity, at := range map[string]int{"temperature": 4, "humidity": 6} {
-		for bit := range 24 {
-			ops := slices.Clone(whole[:at+1])
-			ops[at].R = slices.Clone(ops[at].R)
-			ops[at].R[bit/8] ^= 1 << (bit % 8)
-			d, _ := newDev(t, bustest.Play(t, ops, whole), Options{})
-			var m drivers.Measurement
-			err := d.Sense(t.Context(), &m)
-			if !errors.Is(err, drivers.ErrCRC) || !strings.Contains(err.Error(), quantity) || m != (drivers.Measurement{}) {
-				t.Fatalf("bit %d: got %v, %v: want %v of %s", bit, m, err, drivers.ErrCRC, quantity)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Fatalf("bit %d: the next reading is %v, %v: want %v", bit, m, err, values)
-			}
-		}
-	}
+	reading.FlipEachBit(t, 4, 4, drivers.ErrCRC, "temperature")
+	reading.FlipEachBit(t, 6, 6, drivers.ErrCRC, "humidity")
 }
 
 // A heater that is switched on by somebody else is switched off again, and what
@@ -257,58 +166,26 @@ func TestLowSupply(t *testing.T) {
 // the resolution tells of it.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		resolution := rapid.Uint8Range(11, 14).Draw(t, "resolution")
-		at := rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 1, 6, rapid.ID[int]).Draw(t, "brown-outs before")
+		options := Options{Resolution: rapid.Uint8Range(11, 14).Draw(t, "resolution")}
+		set, _ := newSettings(options.Resolution)
 		chip := newChip()
-		chip.before = func(n int) {
-			if slices.Contains(at, n) {
-				chip.powerOn()
-			}
+		bus := &bustest.BrownOut{
+			Bus: chip, Reset: chip.powerOn,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		d, err := New(chip, Options{Resolution: resolution, Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 4 {
-			first, configured := chip.count, d.configured
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			switch {
-			case err == nil:
-				if m != values || chip.user&0x81 != d.set.user && !slices.Contains(at, chip.count-1) {
-					t.Fatalf("got %v with user register %#02x: want %v", m, chip.user, values)
-				}
-			case m != (drivers.Measurement{}):
-				t.Fatalf("got %v with %v", m, err)
-			case !errors.Is(err, drivers.ErrReset) && !errors.Is(err, drivers.ErrNotReady):
-				t.Fatal(err)
-			case configured && resolution != 14:
-				under := 0
-				for _, n := range at {
-					if n >= first && n < chip.count {
-						under++
-					}
-				}
-				if under < 2 {
-					t.Fatalf("%v after %d brown-outs", err, under)
-				}
-			}
-		}
+		bustest.Survive(t, bus, open(options), func(m drivers.Measurement) bool {
+			return m == values && (chip.user&0x81 == set.user || slices.Contains(bus.Before, chip.count-1))
+		}, func(err error, at []int, configured bool) bool {
+			return (errors.Is(err, drivers.ErrNotReady) || errors.Is(err, drivers.ErrReset)) &&
+				(!configured || len(at) >= 2 || options.Resolution == 14)
+		})
 	})
 }
 
 func TestResets(t *testing.T) {
 	chip := newChip()
 	d, _ := newDev(t, chip, Options{Resolution: 12})
-	for want := range uint64(3) {
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Fatal(err)
-		}
-		if got := d.Resets(); got != want {
-			t.Errorf("resets = %d: want %d", got, want)
-		}
-		chip.powerOn()
-	}
+	bustest.CountResets(t, d, chip.powerOn)
 }
 
 // A chip that was reset measures with the resolution that takes longest, and
@@ -382,53 +259,10 @@ func TestRange(t *testing.T) {
 	}
 }
 
-// A context that ends in a wait ends the reading at once, and the next one starts
-// anew.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		chip := newChip()
-		d, err := New(chip, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		var m drivers.Measurement
-		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) || m != (drivers.Measurement{}) {
-			t.Errorf("got %v, %v: want %v", m, err, context.DeadlineExceeded)
-		}
-		if took := time.Since(start); took != 70*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-		count := chip.count
-		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
-			t.Errorf("error %v after %d transactions: want none", err, chip.count-count)
-		}
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-		}
-	})
-}
-
 func TestNew(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", &i2ctest.Playback{}, Options{}, true},
-		{"least resolution", &i2ctest.Playback{}, Options{Address: 0x40, Resolution: 11}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", &i2ctest.Playback{}, Options{Address: 0x41}, false},
-		{"resolution too small", &i2ctest.Playback{}, Options{Resolution: 10}, false},
-		{"resolution too large", &i2ctest.Playback{}, Options{Resolution: 15}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "htu21d", New, []Options{{}, {Address: 0x40, Resolution: 11}}, map[string]Options{
+		"address": {Address: 0x41}, "resolution too small": {Resolution: 10}, "resolution too large": {Resolution: 15},
+	})
 }
 
 func TestIdentify(t *testing.T) {
@@ -470,24 +304,10 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Whatever a bus answers, a reading ends within its bound, in range or with an
-// error of a kind.
 func FuzzSense(f *testing.F) {
 	answers := bustest.Answers(configure, measure)
-	f.Add(answers)
-	f.Add(slices.Concat(answers[:7], []byte{0xBA}, answers))
-	f.Add(make([]byte, 30))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, s := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) {
-			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
-				t.Errorf("out of range: %v", m)
-			}
-		}
-		if bound := 350 * time.Millisecond; time.Duration(*s) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)
-		}
-	})
+	reading.Fuzz(f, 350*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Temperature >= minTemperature && m.Temperature <= maxTemperature &&
+			m.Humidity >= 0 && m.Humidity <= 100*physic.PercentRH
+	}, slices.Concat(answers[:7], []byte{0xBA}, answers), make([]byte, 30))
 }

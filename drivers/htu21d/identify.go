@@ -9,6 +9,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // Model is one of the chips that this package drives.
@@ -32,10 +33,6 @@ func (m Model) String() string {
 	}
 }
 
-// readID reads the second half of the electronic id, whose first byte is the kind
-// of chip (Si7021, 5.4). That of the HTU21D is from Tasmota's driver.
-var readID = []byte{0xFC, 0xC9}
-
 // Identify returns which of the models answers at an address of bus, by its
 // electronic id. It takes up to 70 ms.
 //
@@ -46,7 +43,7 @@ var readID = []byte{0xFC, 0xC9}
 //
 // The error wraps that of the bus, or is a drivers.ErrWrongChip.
 func Identify(bus i2c.Bus, address uint16) (Model, error) {
-	d := Dev{dev: i2c.Dev{Bus: bus, Addr: address}, sleep: drivers.Sleep}
+	d := Dev{dev: *device.At(bus, address)}
 	word, err := d.convert(context.Background(), "temperature", measureTemperature, slowest)
 	switch {
 	case errors.Is(err, drivers.ErrNotReady), errors.Is(err, drivers.ErrCRC):
@@ -56,11 +53,13 @@ func Identify(bus i2c.Bus, address uint16) (Model, error) {
 	case word == 0: // as registers that read as 0, whose checksum is 0
 		return 0, fmt.Errorf("%w: it measures no temperature", drivers.ErrWrongChip)
 	}
+	// The second half of the id, whose first byte is the kind of chip (Si7021, 5.4).
+	// That of the HTU21D is from Tasmota's driver.
 	var b [6]byte
-	if err := d.dev.Tx(readID, b[:]); err != nil {
-		return 0, fmt.Errorf("read electronic id: %w", err)
+	if err := d.dev.Read("read electronic id", b[:], 0xFC, 0xC9); err != nil {
+		return 0, err
 	}
-	if _, ok := crc8.Word(crcInit, b[:3]); !ok {
+	if _, err := crc8.Word("electronic id", crcInit, b[:3]); err != nil {
 		return 0, fmt.Errorf("%w: electronic id % x is without its checksum", drivers.ErrWrongChip, b)
 	}
 	switch b[0] {

@@ -6,6 +6,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // Identify returns nil if what answers at an address of bus is an LPS22HB, by its
@@ -13,12 +14,12 @@ import (
 // command of a BH1750, whose address may be the same. The error wraps that of the
 // bus, or is a drivers.ErrWrongChip that tells the ID.
 func Identify(bus i2c.Bus, address uint16) error {
-	var id [1]byte
-	if err := bus.Tx(address, []byte{regWhoAmI}, id[:]); err != nil {
-		return fmt.Errorf("read id: %w", err)
+	id, err := device.At(bus, address).ReadRegister("read id", regWhoAmI)
+	if err != nil {
+		return err
 	}
-	if id[0] != deviceID {
-		return fmt.Errorf("%w: id %#02x", drivers.ErrWrongChip, id[0])
+	if id != deviceID {
+		return fmt.Errorf("%w: id %#02x", drivers.ErrWrongChip, id)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the I2C address with SA0 at ground. It is 0x5D with SA0 at the
@@ -70,23 +71,13 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-
-	ctrl1      byte
-	configured bool // as far as is known
-	resets     uint64
+	dev   device.Device
+	ctrl1 byte
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	ctrl1 := byte(ctrl1Block)
 	switch opts.Filter {
 	case 0:
@@ -97,20 +88,18 @@ func New(bus i2c.Bus, opts Options) (*Dev, error) {
 	default:
 		return nil, fmt.Errorf("lps22hb: %w: filter is %d: want 0 (off), 9 or 20", drivers.ErrOptions, opts.Filter)
 	}
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("lps22hb: %w: no bus", drivers.ErrOptions)
-	case opts.Address != 0x5C && opts.Address != 0x5D:
-		return nil, fmt.Errorf("lps22hb: %w: address %#x: want 0x5c or 0x5d", drivers.ErrOptions, opts.Address)
+	dev, err := device.New("LPS22HB", bus, opts.Address, opts.Sleep, DefaultAddress, 0x5D)
+	if err != nil {
+		return nil, fmt.Errorf("lps22hb: %w: %w", drivers.ErrOptions, err)
 	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep, ctrl1: ctrl1}, nil
+	return &Dev{dev: dev, ctrl1: ctrl1}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("LPS22HB at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores pressure and temperature in m. It leaves the others
 // as they are, and everything if it fails.
@@ -122,35 +111,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds
 // ErrNotReady, ErrWrongChip, ErrReset and ErrOutOfRange of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		r, err := d.convert(ctx)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		switch {
-		case errors.Is(err, drivers.ErrReset):
-			d.resets++
-			continue
-		case err != nil:
-			return err
-		}
-		return r.store(m)
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure brings the chip from any state to its settings.
@@ -158,105 +119,74 @@ func (d *Dev) configure(ctx context.Context) error {
 	if err := Identify(d.dev.Bus, d.dev.Addr); err != nil {
 		return err
 	}
-	if err := d.write("reset", regCtrl2, ctrl2Increment|ctrl2Reset); err != nil {
+	if err := d.dev.Write("reset", regCtrl2, ctrl2Increment|ctrl2Reset); err != nil {
 		return err
 	}
 	if err := d.waitReset(ctx); err != nil {
 		return err
 	}
-	if err := d.write("clear offset", regOffset, 0, 0, 0); err != nil {
+	if err := d.dev.Write("clear offset", regOffset, 0, 0, 0); err != nil {
 		return err
 	}
-	if err := d.write("configure", regCtrl1, d.ctrl1); err != nil {
+	if err := d.dev.Write("configure", regCtrl1, d.ctrl1); err != nil {
 		return err
 	}
 	// Without this the filter rises from what it held before.
 	var b [1]byte
-	return d.read("reset filter", regFilterReset, b[:])
+	return d.dev.Read("reset filter", b[:], regFilterReset)
 }
 
 func (d *Dev) waitReset(ctx context.Context) error {
-	for range polls {
-		if err := d.sleep(ctx, pollInterval); err != nil {
-			return err
-		}
-		var b [1]byte
-		if err := d.read("read control", regCtrl2, b[:]); err != nil {
-			return err
-		}
-		if b[0]&ctrl2Reset == 0 {
-			return nil
-		}
+	return d.dev.Poll(ctx, "after reset", pollInterval, pollInterval, polls, func() (bool, error) {
+		ctrl2, err := d.dev.ReadRegister("read control", regCtrl2)
+		return ctrl2&ctrl2Reset == 0, err
+	})
+}
+
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
+	r, err := d.convert(ctx)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("after reset: %w", drivers.ErrNotReady)
+	d.dev.Trust()
+	return r.store(m)
 }
 
 // convert returns a result that the chip has begun to measure after the call, or
 // with a filter ended. Its error is drivers.ErrReset if the chip turns out not to
 // be configured.
-func (d *Dev) convert(ctx context.Context) (result, error) {
-	var r result
+func (d *Dev) convert(ctx context.Context) (r result, err error) {
 	// It clears the flags.
-	if err := d.read("read last result", regResult, r[:]); err != nil {
+	if err := d.dev.Read("read last result", r[:], regResult); err != nil {
 		return r, err
 	}
 	if d.ctrl1&ctrl1Rate75 == 0 {
-		if err := d.write("start", regCtrl2, ctrl2Increment|ctrl2OneShot); err != nil {
+		if err := d.dev.Write("start", regCtrl2, ctrl2Increment|ctrl2OneShot); err != nil {
 			return r, err
 		}
 	}
-	ready, err := d.waitResult(ctx)
-	if err != nil {
+	late := d.waitResult(ctx)
+	if late != nil && !errors.Is(late, drivers.ErrNotReady) {
+		return r, late
+	}
+	if err := d.dev.Read("read result", r[:], regResult); err != nil {
 		return r, err
 	}
-	if err := d.read("read result", regResult, r[:]); err != nil {
+	// A chip that has no result may have been reset while it measured.
+	switch ctrl1, err := d.dev.ReadRegister("read control", regCtrl1); {
+	case err != nil:
 		return r, err
-	}
-	var b [1]byte
-	if err := d.read("read control", regCtrl1, b[:]); err != nil {
-		return r, err
-	}
-	switch {
-	case b[0] != d.ctrl1:
+	case ctrl1 != d.ctrl1:
 		return r, drivers.ErrReset
-	case !ready:
-		return r, fmt.Errorf("measuring: %w", drivers.ErrNotReady)
 	}
-	return r, nil
+	return r, late
 }
 
-// waitResult waits for a result, and reports whether it came in time.
-func (d *Dev) waitResult(ctx context.Context) (bool, error) {
-	wait := conversionTime
-	for range polls {
-		if err := d.sleep(ctx, wait); err != nil {
-			return false, err
-		}
-		wait = pollInterval
-		var b [1]byte
-		if err := d.read("read status", regStatus, b[:]); err != nil {
-			return false, err
-		}
-		if b[0]&statusBoth == statusBoth {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func (d *Dev) read(what string, reg byte, b []byte) error {
-	if err := d.dev.Tx([]byte{reg}, b); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
-
-// write writes a register's address and the values from there on.
-func (d *Dev) write(what string, b ...byte) error {
-	if err := d.dev.Tx(b, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+func (d *Dev) waitResult(ctx context.Context) error {
+	return d.dev.Poll(ctx, "measuring", conversionTime, pollInterval, polls, func() (bool, error) {
+		status, err := d.dev.ReadRegister("read status", regStatus)
+		return status&statusBoth == statusBoth, err
+	})
 }
 
 // result is PRESS_OUT and TEMP_OUT.

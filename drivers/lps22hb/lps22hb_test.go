@@ -1,12 +1,10 @@
 package lps22hb
 
 import (
-	"context"
 	"errors"
 	"math/big"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -58,15 +56,17 @@ var exampleValues = drivers.Measurement{
 	Words:       drivers.Words{Pressure: 0x3FF58D, Temperature: 2507},
 }
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: configure(0x02), Measure: oneShot(example...), Values: exampleValues}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 func TestSense(t *testing.T) {
@@ -89,19 +89,13 @@ func TestSense(t *testing.T) {
 		{"late", Options{}, [][]i2ctest.IO{resetting, late}, 38333 * time.Microsecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, tt.ops...), tt.options)
-			m := drivers.Measurement{Humidity: 42}
-			want := exampleValues
-			want.Humidity = 42
-			if err := d.Sense(t.Context(), &m); err != nil || m != want {
-				t.Errorf("got %+v, %v: want %+v", m, err, want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), slices.Concat(tt.ops...), exampleValues, tt.time)
 		})
 	}
 }
+
+// A reading after one that succeeded does not configure the chip.
+func TestSteady(t *testing.T) { reading.SenseTwice(t, 5*time.Millisecond+2*conversionTime) }
 
 // The quantities are the registers divided by 4096 and 100, to the nearest unit and
 // with their signs; what the chip is not specified for is an error.
@@ -153,21 +147,18 @@ func TestRangeError(t *testing.T) {
 	}
 }
 
-func TestFailingTransaction(t *testing.T) {
-	steady := oneShot(example...)
-	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus, Options{})
-		return d
-	}, slices.Concat(configure(0x02), steady), steady, exampleValues)
-}
+func TestOutOfRange(t *testing.T) { reading.CheckOutOfRange(t, oneShot(0, 0, 0, 0xCB, 0x09)) }
+
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // What can go wrong with a reading, and the reading after it.
 func TestFaults(t *testing.T) {
-	conf, reading := configure(0x02), oneShot(example...)
-	started := reading[:2]
+	conf, sample := configure(0x02), oneShot(example...)
+	started := sample[:2]
 	never := slices.Repeat([]i2ctest.IO{register(0x27, 0x00)}, polls)
 	lost := slices.Concat(started, never, []i2ctest.IO{stale, register(0x10, 0x00)})
-	const longest = 220 * time.Millisecond
 	for _, tt := range []struct {
 		name string
 		ops  [][]i2ctest.IO
@@ -178,32 +169,24 @@ func TestFaults(t *testing.T) {
 		{"conversion without end", [][]i2ctest.IO{conf, started, never, {stale, register(0x10, 0x02)}}, drivers.ErrNotReady},
 		{"lost twice", [][]i2ctest.IO{conf, lost, conf, lost}, drivers.ErrReset},
 		{"lost after the result twice", [][]i2ctest.IO{
-			conf, reading[:4], {register(0x10, 0x00)}, conf, reading[:4], {register(0x10, 0x00)},
+			conf, sample[:4], {register(0x10, 0x00)}, conf, sample[:4], {register(0x10, 0x00)},
 		}, drivers.ErrReset},
 		{"reads as ones", [][]i2ctest.IO{{register(0x0F, 0xFF)}}, drivers.ErrWrongChip},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, slices.Concat(tt.ops...), conf, reading), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if time.Duration(*slept) > longest {
-				t.Errorf("waited %v", time.Duration(*slept))
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-				t.Errorf("the next reading is %+v, %v", m, err)
-			}
+			reading.CheckFault(t, slices.Concat(tt.ops...), tt.want, 220*time.Millisecond)
 		})
 	}
 }
 
 // chip has the registers of one chip, which has its result as soon as a conversion
 // is started, and in continuous mode whenever it is asked.
-type chip struct {
-	reg   [0x40]byte
-	count int
-	lost  []int // transactions before which it browns out
+type chip struct{ reg [0x40]byte }
+
+func newChip() *chip {
+	c := new(chip)
+	c.reset()
+	return c
 }
 
 func (c *chip) String() string                  { return "chip" }
@@ -217,10 +200,6 @@ func (c *chip) measure() {
 }
 
 func (c *chip) Tx(_ uint16, w, r []byte) error {
-	if slices.Contains(c.lost, c.count) {
-		c.reset()
-	}
-	c.count++
 	if r != nil {
 		copy(r, c.reg[w[0]:])
 		if w[0] == regResult {
@@ -241,134 +220,44 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 	return nil
 }
 
-// Brown-outs before any transactions give the right value or an error; one alone,
-// once the chip is configured, does not even cost the reading.
+// Brown-outs before any transactions give the right value or an error; one alone does
+// not even cost the reading.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &chip{lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before")}
-		c.reset()
-		d, err := New(c, Options{
-			Filter: rapid.SampledFrom([]Filter{0, 9, 20}).Draw(t, "filter"), Sleep: new(bustest.Slept).Sleep,
-		})
-		if err != nil {
-			t.Fatal(err)
+		c := newChip()
+		bus := &bustest.BrownOut{
+			Bus: c, Reset: c.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		for range 6 {
-			first := c.count
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			lost := 0
-			for _, n := range c.lost {
-				if n >= first && n < c.count {
-					lost++
-				}
-			}
-			switch {
-			case err == nil && m != exampleValues:
-				t.Fatalf("got %+v", m)
-			case err != nil && (lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{})):
-				t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
-			}
-		}
+		options := Options{Filter: rapid.SampledFrom([]Filter{0, 9, 20}).Draw(t, "filter")}
+		bustest.Survive(t, bus, open(options), func(m drivers.Measurement) bool { return m == exampleValues }, nil)
 	})
 }
 
 func TestResets(t *testing.T) {
-	c := new(chip)
-	c.reset()
+	c := newChip()
 	d, _ := newDev(t, c, Options{})
-	for want := range uint64(3) {
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil || d.Resets() != want {
-			t.Errorf("%d resets, %v: want %d", d.Resets(), err, want)
-		}
-		c.reset()
-	}
-}
-
-// A context that ends in a wait ends the reading at once, and the next one starts
-// anew.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		conf, reading := configure(0x02), oneShot(example...)
-		d, err := New(bustest.Play(t, conf[:2], conf, reading[:2], conf, reading), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, after := range []time.Duration{time.Millisecond, 10 * time.Millisecond} {
-			ctx, cancel := context.WithTimeout(t.Context(), after)
-			defer cancel()
-			began := time.Now()
-			for range 2 { // the second time before any transaction
-				if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-				}
-			}
-			if took := time.Since(began); took != after {
-				t.Errorf("took %v: want %v", took, after)
-			}
-		}
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Errorf("the next reading: %v", err)
-		}
-	})
+	bustest.CountResets(t, d, c.reset)
 }
 
 func TestIdentify(t *testing.T) {
-	for _, tt := range []struct {
-		id   byte
-		want string
-	}{
-		{0xB1, ""},
-		{0xB3, "wrong chip: id 0xb3"}, // an LPS22HH
-		{0xBD, "wrong chip: id 0xbd"}, // an LPS25H
-		{0x83, "wrong chip: id 0x83"}, // a BH1750, which has the address, too
-	} {
-		err := Identify(bustest.Play(t, []i2ctest.IO{{Addr: 0x5D, W: []byte{0x0F}, R: []byte{tt.id}}}), 0x5D)
-		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, drivers.ErrWrongChip) || err.Error() != tt.want) {
-			t.Errorf("id %#02x: got %v: want %q", tt.id, err, tt.want)
-		}
-	}
-	errBus := errors.New("no bus")
-	if err := Identify(&bustest.Failing{Err: errBus}, 0x5C); !errors.Is(err, errBus) {
-		t.Errorf("got %v: want %v", err, errBus)
-	}
+	bustest.CheckIdentify(t, Identify, i2ctest.IO{Addr: 0x5D, W: []byte{0x0F}}, map[string]string{
+		"\xB1": "",
+		"\xB3": "wrong chip: id 0xb3", // an LPS22HH
+		"\xBD": "wrong chip: id 0xbd", // an LPS25H
+		"\x83": "wrong chip: id 0x83", // a BH1750, which has the address, too
+	})
 }
 
 func TestNew(t *testing.T) {
-	bus := &i2ctest.Playback{}
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", bus, Options{}, true},
-		{"the other address", bus, Options{Address: 0x5D}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", bus, Options{Address: 0x5B}, false},
-		{"filter", bus, Options{Filter: 2}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "lps22hb", New, []Options{{}, {Address: 0x5D}, {Filter: 9}, {Filter: 20}}, map[string]Options{
+		"address": {Address: 0x5B}, "filter": {Filter: 2},
+	})
 }
 
-// Whatever a bus answers, a reading ends within its bound, with values in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(bustest.Answers(configure(0x02), oneShot(example...)))
-	f.Add(bustest.Answers(configure(0x02), oneShot(example...)[:4], []i2ctest.IO{register(0x10, 0)}, configure(0x02), oneShot(0, 0, 0, 0, 0)))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, slept := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) && (m.Pressure < minPressure || m.Pressure > maxPressure ||
-			m.Temperature < minTemperature || m.Temperature > maxTemperature) {
-			t.Errorf("got %+v", m)
-		}
-		if bound := 220 * time.Millisecond; time.Duration(*slept) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
-		}
-	})
+	reading.Fuzz(f, 220*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Pressure >= minPressure && m.Pressure <= maxPressure &&
+			m.Temperature >= minTemperature && m.Temperature <= maxTemperature
+	}, bustest.Answers(configure(0x02), oneShot(example...)[:4], []i2ctest.IO{register(0x10, 0)}, configure(0x02), oneShot(0, 0, 0, 0, 0)))
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"periph.io/x/conn/v3/i2c"
-
 	"github.com/telltale-iot/telltale/drivers"
 )
 
@@ -29,25 +27,28 @@ func Is(err error) bool {
 	return false
 }
 
+// Chip is what [Read] reads.
+type Chip interface {
+	Tx(w, r []byte) error
+	Sleep(ctx context.Context, d time.Duration) error // returns the error of ctx
+}
+
 // Read waits for longest, which is what the chip takes at most, and fills b with
-// what dev answers then. As long as the chip does not acknowledge it waits for
-// Interval and reads again, up to Reads times in all. It waits through sleep.
+// what it answers then. As long as the chip does not acknowledge it waits for
+// Interval and reads again, up to Reads times in all.
 //
-// The error wraps that of the bus or of sleep. If the chip never acknowledged it
+// The error wraps that of the bus or of Sleep. If the chip never acknowledged it
 // is a drivers.ErrNotReady as well: whether the chip is late or gone, nothing
 // tells.
-func Read(
-	ctx context.Context, dev *i2c.Dev, b []byte, longest time.Duration,
-	sleep func(context.Context, time.Duration) error,
-) error {
+func Read(ctx context.Context, chip Chip, b []byte, longest time.Duration) error {
 	var err error
 	wait := longest
 	for range Reads {
-		if err := sleep(ctx, wait); err != nil {
+		if err := chip.Sleep(ctx, wait); err != nil {
 			return err
 		}
 		wait = Interval
-		if err = dev.Tx(nil, b); !Is(err) {
+		if err = chip.Tx(nil, b); !Is(err) {
 			break
 		}
 	}

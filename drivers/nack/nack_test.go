@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 func TestIs(t *testing.T) {
@@ -75,11 +75,14 @@ func TestRead(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var slept time.Duration
 			b := make([]byte, 4)
-			err := Read(t.Context(), &i2c.Dev{Bus: &tt.bus, Addr: 0x44}, b, 8*time.Millisecond,
-				func(_ context.Context, d time.Duration) error {
-					slept += d
-					return nil
-				})
+			dev, err := device.New("chip", &tt.bus, 0x44, func(_ context.Context, d time.Duration) error {
+				slept += d
+				return nil
+			}, 0x44)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = Read(t.Context(), &dev, b, 8*time.Millisecond)
 			if !errors.Is(err, tt.cause) || errors.Is(err, drivers.ErrNotReady) != tt.late {
 				t.Errorf("error %v: want %v", err, tt.cause)
 			}
@@ -97,7 +100,7 @@ func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	bus := late{errors.New("was read")}
-	err := Read(ctx, &i2c.Dev{Bus: &bus, Addr: 0x44}, make([]byte, 1), time.Hour, drivers.Sleep)
+	err := Read(ctx, device.At(&bus, 0x44), make([]byte, 1), time.Hour)
 	if !errors.Is(err, context.Canceled) || len(bus) != 1 {
 		t.Errorf("error %v: want %v", err, context.Canceled)
 	}

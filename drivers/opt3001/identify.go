@@ -6,6 +6,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // Identify returns nil if what answers at an address of bus is an OPT3001, by its
@@ -21,9 +22,9 @@ func Identify(bus i2c.Bus, address uint16) error {
 		{"manufacturer", regManufacturer, manufacturerTI},
 		{"device", regDevice, deviceOPT3001},
 	} {
-		id, err := read(bus, address, r.reg)
+		id, err := read(device.At(bus, address), "read "+r.what+" id", r.reg)
 		if err != nil {
-			return fmt.Errorf("read %s id: %w", r.what, err)
+			return err
 		}
 		if id != r.want {
 			return fmt.Errorf("%w: %s id %#04x", drivers.ErrWrongChip, r.what, id)

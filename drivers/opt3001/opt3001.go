@@ -3,13 +3,13 @@ package opt3001
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/light"
 )
 
@@ -69,53 +69,39 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-
-	settings   uint16 // the configuration without the mode
-	time       time.Duration
-	identified bool // as far as is known
-	resets     uint64
+	dev      device.Device
+	settings uint16 // the configuration without the mode
+	time     time.Duration
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
 	if opts.ConversionTime == 0 {
 		opts.ConversionTime = LongConversion
 	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	settings := uint16(rangeAuto | latch | faultCount2)
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("opt3001: %w: no bus", drivers.ErrOptions)
-	case opts.Address < 0x44 || opts.Address > 0x47:
-		return nil, fmt.Errorf("opt3001: %w: address %#x: want 0x44 to 0x47", drivers.ErrOptions, opts.Address)
-	case opts.ConversionTime == LongConversion:
+	switch opts.ConversionTime {
+	case ShortConversion:
+	case LongConversion:
 		settings |= conversionLong
-	case opts.ConversionTime != ShortConversion:
+	default:
 		return nil, fmt.Errorf("opt3001: %w: conversion time %v: want %v or %v",
 			drivers.ErrOptions, opts.ConversionTime, ShortConversion, LongConversion)
 	}
-	return &Dev{
-		dev:      i2c.Dev{Bus: bus, Addr: opts.Address},
-		sleep:    opts.Sleep,
-		settings: settings,
-		time:     opts.ConversionTime,
-	}, nil
+	dev, err := device.New("OPT3001", bus, opts.Address, opts.Sleep, DefaultAddress, 0x45, 0x46, 0x47)
+	if err != nil {
+		return nil, fmt.Errorf("opt3001: %w: %w", drivers.ErrOptions, err)
+	}
+	return &Dev{dev: dev, settings: settings, time: opts.ConversionTime}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("OPT3001 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration
 // while it measured.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores the illuminance in m, whose resolution is that of
 // the range, from 0.01 lx to 20.48 lx. It leaves m as it is if it fails. The word
@@ -128,93 +114,61 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // ErrNotReady, ErrWrongChip, ErrSaturated, ErrOutOfRange and ErrReset of package
 // drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
+	return d.dev.Sense(ctx, m, d.identify, d.measure)
 }
 
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.identified {
-			if err := Identify(d.dev.Bus, d.dev.Addr); err != nil {
-				return err
-			}
-		}
-		result, err := d.convert(ctx)
-		// After an error another chip may have taken this one's place.
-		d.identified = err == nil
-		switch {
-		case errors.Is(err, drivers.ErrReset):
-			d.resets++
-			continue
-		case err != nil:
-			return err
-		}
-		lux, err := illuminance(result)
-		if err != nil {
-			return err
-		}
-		m.Illuminance, m.Words.Illuminance = lux, uint32(result)
-		return nil
+// identify is all that there is to configure: each measurement writes its settings.
+// After an error another chip may have taken this one's place.
+func (d *Dev) identify(context.Context) error { return Identify(d.dev.Bus, d.dev.Addr) }
+
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
+	result, err := d.convert(ctx)
+	if err != nil {
+		return err
 	}
-	return drivers.ErrReset
+	d.dev.Trust()
+	lux, err := illuminance(result)
+	if err != nil {
+		return err
+	}
+	m.Illuminance, m.Words.Illuminance = lux, uint32(result)
+	return nil
 }
 
 // convert returns the result of one conversion. Its error is drivers.ErrReset if
 // the chip has lost its configuration meanwhile.
 func (d *Dev) convert(ctx context.Context) (uint16, error) {
 	start := d.settings | modeSingleShot
-	if err := d.dev.Tx([]byte{regConfiguration, byte(start >> 8), byte(start)}, nil); err != nil {
-		return 0, fmt.Errorf("start: %w", err)
+	if err := d.dev.Write("start", regConfiguration, byte(start>>8), byte(start)); err != nil {
+		return 0, err
 	}
 	// The longest conversion, 3 ms until the result is there (6.5), and 10 ms in
 	// which the range is found (7.4.1).
-	if err := d.sleep(ctx, d.time*11/10+13*time.Millisecond); err != nil {
-		return 0, err
-	}
-	if err := d.waitReady(ctx); err != nil {
-		return 0, err
-	}
-	result, err := read(d.dev.Bus, d.dev.Addr, regResult)
+	longest := d.time*11/10 + 13*time.Millisecond
+	err := d.dev.Poll(ctx, "converting", longest, d.time/10, polls, func() (bool, error) {
+		conf, err := d.configuration()
+		if conf&conversionReady != 0 && conf&overflow != 0 {
+			return false, drivers.ErrSaturated
+		}
+		return conf&conversionReady != 0, err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("read result: %w", err)
+		return 0, err
+	}
+	result, err := read(&d.dev, "read result", regResult)
+	if err != nil {
+		return 0, err
 	}
 	_, err = d.configuration()
 	return result, err
 }
 
-// waitReady waits until the conversion is over.
-func (d *Dev) waitReady(ctx context.Context) error {
-	for n := range polls {
-		if n > 0 {
-			if err := d.sleep(ctx, d.time/10); err != nil {
-				return err
-			}
-		}
-		conf, err := d.configuration()
-		switch {
-		case err != nil:
-			return err
-		case conf&conversionReady == 0:
-			continue
-		case conf&overflow != 0:
-			return drivers.ErrSaturated
-		}
-		return nil
-	}
-	return fmt.Errorf("converting: %w", drivers.ErrNotReady)
-}
-
 // configuration reads the configuration register. Its error is drivers.ErrReset if
 // that does not hold the settings.
 func (d *Dev) configuration() (uint16, error) {
-	conf, err := read(d.dev.Bus, d.dev.Addr, regConfiguration)
+	conf, err := read(&d.dev, "read configuration", regConfiguration)
 	if err != nil {
-		return 0, fmt.Errorf("read configuration: %w", err)
+		return 0, err
 	}
 	if conf&settingsMask != d.settings {
 		return 0, drivers.ErrReset
@@ -235,10 +189,8 @@ func illuminance(result uint16) (light.Illuminance, error) {
 	return light.Illuminance(mantissa) << exponent * 10 * light.MilliLux, nil
 }
 
-func read(bus i2c.Bus, address uint16, reg byte) (uint16, error) {
+func read(dev *device.Device, what string, reg byte) (uint16, error) {
 	var b [2]byte
-	if err := bus.Tx(address, []byte{reg}, b[:]); err != nil {
-		return 0, err
-	}
-	return binary.BigEndian.Uint16(b[:]), nil
+	err := dev.Read(what, b[:], reg)
+	return binary.BigEndian.Uint16(b[:]), err
 }

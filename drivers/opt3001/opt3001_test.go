@@ -1,12 +1,10 @@
 package opt3001
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -38,15 +36,17 @@ func conversion(result uint16) []i2ctest.IO {
 	}
 }
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: identify, Measure: conversion(0x0064), Values: measurement(light.Lux, 0x64)}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 func measurement(lux light.Illuminance, result uint16) drivers.Measurement {
@@ -75,14 +75,7 @@ func TestSense(t *testing.T) {
 		{"late", Options{}, late, measurement(10*light.MilliLux, 1), (893 + 11*80) * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, slept := newDev(t, bustest.Play(t, identify, tt.ops), tt.options)
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
-				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), slices.Concat(identify, tt.ops), tt.want, tt.time)
 		})
 	}
 }
@@ -121,7 +114,6 @@ func TestFaults(t *testing.T) {
 	}{
 		{"overflow", [][]i2ctest.IO{start, {configuration(0xC991)}}, drivers.ErrSaturated},
 		{"never ready", [][]i2ctest.IO{start, slices.Repeat([]i2ctest.IO{configuration(0xCA11)}, polls)}, drivers.ErrNotReady},
-		{"no such range", [][]i2ctest.IO{conversion(0xD000)}, drivers.ErrOutOfRange},
 		{"reset twice", [][]i2ctest.IO{start, {configuration(0xC810)}, identify, start, {configuration(0xC810)}}, drivers.ErrReset},
 		{"reset before the result twice", [][]i2ctest.IO{
 			conversion(0)[:3], {configuration(0xC810)}, identify, conversion(0)[:3], {configuration(0xC810)},
@@ -129,46 +121,28 @@ func TestFaults(t *testing.T) {
 		{"reads as ones", [][]i2ctest.IO{start, {configuration(0xFFFF)}, identify, start, {configuration(0xFFFF)}}, drivers.ErrReset},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			again := identify
-			if tt.name == "no such range" { // that it is an OPT3001 is not in question
-				again = nil
-			}
-			d, _ := newDev(t, bustest.Play(t, identify, slices.Concat(tt.ops...), again, conversion(0x0064)), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, tt.want) || m != (drivers.Measurement{}) {
-				t.Errorf("got %+v, %v: want %v", m, err, tt.want)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != measurement(light.Lux, 0x64) {
-				t.Errorf("the next reading is %+v, %v", m, err)
-			}
+			reading.CheckFault(t, slices.Concat(identify, slices.Concat(tt.ops...)), tt.want, 4*893*time.Millisecond)
 		})
 	}
 }
 
-func TestFailingTransaction(t *testing.T) {
-	steady := conversion(0x0064)
-	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus, Options{})
-		return d
-	}, slices.Concat(identify, steady), steady, measurement(light.Lux, 0x64))
-}
+// A range that there is not.
+func TestOutOfRange(t *testing.T) { reading.CheckOutOfRange(t, conversion(0xD000)) }
+
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // chip has the registers of one chip, which has its result as soon as a conversion
 // is started.
-type chip struct {
-	conf, result, next uint16
-	count              int
-	lost               []int // transactions before which it browns out
-}
+type chip struct{ conf, result, next uint16 }
 
 func (c *chip) String() string                  { return "chip" }
 func (c *chip) SetSpeed(physic.Frequency) error { return nil }
 
+func (c *chip) reset() { c.conf, c.result = 0xC810, 0 }
+
 func (c *chip) Tx(_ uint16, w, r []byte) error {
-	if slices.Contains(c.lost, c.count) {
-		c.conf, c.result = 0xC810, 0
-	}
-	c.count++
 	switch {
 	case len(w) == 3:
 		c.conf = binary.BigEndian.Uint16(w[1:])
@@ -193,71 +167,24 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 // does not even cost the reading.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &chip{
-			conf: 0xC810,
-			next: rapid.Uint16Range(1, 0xBFFE).Draw(t, "result"),
-			lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 30), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
+		c := &chip{conf: 0xC810, next: rapid.Uint16Range(1, 0xBFFE).Draw(t, "result")}
+		bus := &bustest.BrownOut{
+			Bus: c, Reset: c.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		conversionTime := rapid.SampledFrom([]time.Duration{ShortConversion, LongConversion}).Draw(t, "conversion time")
-		d, err := New(c, Options{ConversionTime: conversionTime, Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
+		options := Options{
+			ConversionTime: rapid.SampledFrom([]time.Duration{ShortConversion, LongConversion}).Draw(t, "conversion time"),
 		}
-		for range 6 {
-			first, resets := c.count, d.Resets()
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			lost := 0
-			for _, n := range c.lost {
-				if n >= first && n < c.count {
-					lost++
-				}
-			}
-			switch {
-			case err == nil && m.Words.Illuminance != uint32(c.next):
-				t.Fatalf("got %+v: want %#04x", m, c.next)
-			case err != nil && (lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{})):
-				t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
-			case d.Resets()-resets > uint64(lost):
-				t.Fatalf("counted %d resets of %d", d.Resets()-resets, lost)
-			}
-		}
+		bustest.Survive(t, bus, open(options), func(m drivers.Measurement) bool { return m.Words.Illuminance == uint32(c.next) }, nil)
 	})
 }
 
 func TestResets(t *testing.T) {
-	c := &chip{conf: 0xC810, next: 0x64, lost: []int{3, 5}}
-	d, _ := newDev(t, c, Options{})
+	c := &chip{conf: 0xC810, next: 0x64}
+	d, _ := newDev(t, &bustest.BrownOut{Bus: c, Reset: c.reset, Before: []int{3, 5}}, Options{})
 	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil || d.Resets() != 1 {
 		t.Errorf("%d resets, %v: want 1", d.Resets(), err)
 	}
-}
-
-// A context that ends in a wait ends the reading at once.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start, busy := conversion(0)[:1], []i2ctest.IO{configuration(0xCA11)}
-		d, err := New(bustest.Play(t, identify, start, identify, start, busy, identify, conversion(0x64)), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, after := range []time.Duration{100 * time.Millisecond, 900 * time.Millisecond} {
-			ctx, cancel := context.WithTimeout(t.Context(), after)
-			defer cancel()
-			began := time.Now()
-			for range 2 { // the second time before any transaction
-				if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-				}
-			}
-			if took := time.Since(began); took != after {
-				t.Errorf("took %v: want %v", took, after)
-			}
-		}
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Errorf("the next reading: %v", err)
-		}
-	})
 }
 
 func TestIdentify(t *testing.T) {
@@ -288,40 +215,13 @@ func TestIdentify(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	bus := &i2ctest.Playback{}
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", bus, Options{}, true},
-		{"the last address", bus, Options{Address: 0x47}, true},
-		{"no bus", nil, Options{}, false},
-		{"address too low", bus, Options{Address: 0x43}, false},
-		{"address too high", bus, Options{Address: 0x48}, false},
-		{"conversion time", bus, Options{ConversionTime: time.Second}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "opt3001", New, []Options{{}, {Address: 0x47}, {ConversionTime: ShortConversion}}, map[string]Options{
+		"address too low": {Address: 0x43}, "address too high": {Address: 0x48}, "conversion time": {ConversionTime: time.Second},
+	})
 }
 
-// Whatever a bus answers, a reading ends within its bound, with a value in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(bustest.Answers(identify, conversion(0x1158)))
-	f.Add(bustest.Answers(identify, []i2ctest.IO{configuration(0xCA11), configuration(0xC810)}, identify, conversion(0xBFFF)))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, slept := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) && (m.Illuminance < 0 || m.Illuminance >= 83865600*light.MilliLux) {
-			t.Errorf("got %+v", m)
-		}
-		if bound := 4 * 893 * time.Millisecond; time.Duration(*slept) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
-		}
-	})
+	reading.Fuzz(f, 4*893*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Illuminance >= 0 && m.Illuminance < 83865600*light.MilliLux
+	}, bustest.Answers(identify, []i2ctest.IO{configuration(0xCA11), configuration(0xC810)}, identify, conversion(0xBFFF)))
 }

@@ -8,6 +8,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -22,7 +23,7 @@ import (
 //
 // A status is no identity: an HDC302x has the same. The error wraps that of the bus.
 func Resembles(bus i2c.Bus, address uint16) (bool, error) {
-	d := Dev{dev: i2c.Dev{Bus: bus, Addr: address}, sleep: drivers.Sleep}
+	d := Dev{dev: *device.At(bus, address)}
 	var b [1]byte
 	switch err := d.dev.Tx(nil, b[:]); {
 	case err == nil:

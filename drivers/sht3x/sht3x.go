@@ -11,6 +11,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -95,42 +96,30 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev     i2c.Dev
-	sleep   func(context.Context, time.Duration) error
+	dev     device.Device
 	command uint16
 	longest time.Duration
-
-	configured bool // as far as is known
-	resets     uint64
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("sht3x: %w: no bus", drivers.ErrOptions)
-	case opts.Address != 0x44 && opts.Address != 0x45:
-		return nil, fmt.Errorf("sht3x: %w: address %#x: want 0x44 or 0x45", drivers.ErrOptions, opts.Address)
-	case opts.Repeatability > Low:
+	if opts.Repeatability > Low {
 		return nil, fmt.Errorf("sht3x: %w: unknown repeatability %v", drivers.ErrOptions, opts.Repeatability)
 	}
-	d := &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep}
-	d.command, d.longest = opts.Repeatability.measurement()
-	return d, nil
+	dev, err := device.New("SHT3x", bus, opts.Address, opts.Sleep, DefaultAddress, 0x45)
+	if err != nil {
+		return nil, fmt.Errorf("sht3x: %w: %w", drivers.ErrOptions, err)
+	}
+	command, longest := opts.Repeatability.measurement()
+	return &Dev{dev: dev, command: command, longest: longest}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("SHT3x at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have been reset.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures once and stores temperature and humidity in m. It leaves m as
 // it is if it fails.
@@ -143,31 +132,7 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // ErrNotReady, ErrCRC, ErrWrongChip, ErrReset and ErrOutOfRange of package
 // drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
-}
-
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.configured {
-			if err := d.configure(ctx); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// Whatever went wrong, the next reading starts from a known state.
-		d.configured = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
+	return d.dev.Sense(ctx, m, d.configure, d.measure)
 }
 
 // configure brings the chip from any mode to idle, with its heater off and its
@@ -192,7 +157,7 @@ func (d *Dev) configure(ctx context.Context) error {
 		if err := d.write(c.what, c.code); err != nil {
 			return err
 		}
-		if err := d.sleep(ctx, c.time); err != nil {
+		if err := d.dev.Sleep(ctx, c.time); err != nil {
 			return err
 		}
 	}
@@ -218,7 +183,7 @@ func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
 		return err
 	}
 	var b [6]byte
-	result := nack.Read(ctx, &d.dev, b[:], d.longest, d.sleep)
+	result := nack.Read(ctx, &d.dev, b[:], d.longest)
 	if result != nil && !errors.Is(result, drivers.ErrNotReady) {
 		return result
 	}
@@ -242,21 +207,14 @@ func (d *Dev) status(ctx context.Context) (uint16, error) {
 		return 0, err
 	}
 	var b [3]byte
-	if err := nack.Read(ctx, &d.dev, b[:], commandTime, d.sleep); err != nil {
+	if err := nack.Read(ctx, &d.dev, b[:], commandTime); err != nil {
 		return 0, fmt.Errorf("status: %w", err)
 	}
-	status, ok := crc8.Word(crcInit, b[:])
-	if !ok {
-		return 0, fmt.Errorf("status % x: %w", b, drivers.ErrCRC)
-	}
-	return status, nil
+	return crc8.Word("status", crcInit, b[:])
 }
 
 func (d *Dev) write(what string, command uint16) error {
-	if err := d.dev.Tx([]byte{byte(command >> 8), byte(command)}, nil); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return d.dev.Write(what, byte(command>>8), byte(command))
 }
 
 // What the chip is specified for (section 2.2).
@@ -268,13 +226,13 @@ const (
 // convert stores the quantities of a measurement in m, or nothing if one of them
 // cannot be right (4.13).
 func convert(b *[6]byte, m *drivers.Measurement) error {
-	rawTemperature, ok := crc8.Word(crcInit, b[:3])
-	if !ok {
-		return fmt.Errorf("temperature % x: %w", b[:3], drivers.ErrCRC)
+	rawTemperature, err := crc8.Word("temperature", crcInit, b[:3])
+	if err != nil {
+		return err
 	}
-	rawHumidity, ok := crc8.Word(crcInit, b[3:])
-	if !ok {
-		return fmt.Errorf("humidity % x: %w", b[3:], drivers.ErrCRC)
+	rawHumidity, err := crc8.Word("humidity", crcInit, b[3:])
+	if err != nil {
+		return err
 	}
 	t := temperature(rawTemperature)
 	if t < minTemperature || t > maxTemperature {

@@ -1,18 +1,13 @@
 package sht3x
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
@@ -50,34 +45,28 @@ var (
 
 const configureTime = 5500 * time.Microsecond
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
 }
 
-func TestSense(t *testing.T) {
-	d, s := newDev(t, bustest.Play(t, configure, measure, measure), Options{})
-	for range 2 {
-		m := drivers.Measurement{Pressure: 42}
-		if err := d.Sense(t.Context(), &m); err != nil {
-			t.Fatal(err)
+var reading = bustest.Reading[*Dev]{
+	Open: open(Options{}), Configure: configure, Measure: measure, Values: values,
+	GaveUp: func(read i2ctest.IO) []i2ctest.IO {
+		if len(read.R) == 6 { // it is asked whether it was reset
+			return measure[2:]
 		}
-		want := values
-		want.Pressure = 42
-		if diff := cmp.Diff(want, m); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if want := configureTime + 2*16500*time.Microsecond; time.Duration(*s) != want {
-		t.Errorf("waited %v: want %v", time.Duration(*s), want)
-	}
+		return nil
+	},
 }
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
+}
+
+func TestSense(t *testing.T) { reading.SenseTwice(t, configureTime+2*16500*time.Microsecond) }
 
 func TestRepeatability(t *testing.T) {
 	for _, tt := range []struct {
@@ -89,16 +78,11 @@ func TestRepeatability(t *testing.T) {
 		{Medium, []byte{0x24, 0x0B}, 6500 * time.Microsecond},
 		{Low, []byte{0x24, 0x16}, 4500 * time.Microsecond},
 	} {
-		ops := slices.Concat(configure, measure)
-		ops[len(configure)].W = tt.command
-		d, s := newDev(t, bustest.Play(t, ops), Options{Repeatability: tt.repeatability})
-		var m drivers.Measurement
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("%v: got %v, %v: want %v", tt.repeatability, m, err, values)
-		}
-		if want := configureTime + tt.time + time.Millisecond; time.Duration(*s) != want {
-			t.Errorf("%v: waited %v: want %v", tt.repeatability, time.Duration(*s), want)
-		}
+		t.Run(tt.repeatability.String(), func(t *testing.T) {
+			ops := slices.Concat(configure, measure)
+			ops[len(configure)].W = tt.command
+			bustest.Sense(t, open(Options{Repeatability: tt.repeatability}), ops, values, configureTime+tt.time+time.Millisecond)
+		})
 	}
 }
 
@@ -119,91 +103,19 @@ func TestFormulas(t *testing.T) {
 	})
 }
 
-// Each transaction fails in turn. The error is the bus's, nothing is stored, and
-// the next reading starts anew and succeeds.
-func TestFailingTransaction(t *testing.T) {
-	whole := slices.Concat(configure, measure)
-	steady := slices.Concat(whole, measure)
-	for at := range steady {
-		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
-			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
-				times, after := 1, whole
-				if nack.Is(errno) && steady[at].R != nil {
-					times = nack.Reads
-					if len(steady[at].R) == 6 { // it is asked whether it was reset
-						after = slices.Concat(measure[2:], whole)
-					}
-				}
-				d, _ := newDev(t, &bustest.Failing{Bus: bustest.Play(t, steady[:at], after), At: at, Times: times, Err: errno}, Options{})
-				if at >= len(whole) {
-					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				var m drivers.Measurement
-				err := d.Sense(t.Context(), &m)
-				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "SHT3x at 0x44: ") {
-					t.Errorf("error %v: want one that wraps %v", err, errno)
-				}
-				if m != (drivers.Measurement{}) {
-					t.Errorf("%v was stored", m)
-				}
-				if err := d.Sense(t.Context(), &m); err != nil || m != values {
-					t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-				}
-			})
-		}
-	}
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
 
-// A chip that is late is waited for, up to the bound.
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
+
 func TestLate(t *testing.T) {
-	for _, tt := range []struct {
-		late  int
-		ready bool
-	}{{1, true}, {nack.Reads - 1, true}, {nack.Reads, false}} {
-		chip := newChip()
-		chip.late = tt.late
-		d, s := newDev(t, chip, Options{})
-		var m drivers.Measurement
-		err := d.Sense(t.Context(), &m)
-		if tt.ready && (err != nil || m != values) {
-			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, values)
-		}
-		if !tt.ready && (!errors.Is(err, drivers.ErrNotReady) || m != (drivers.Measurement{})) {
-			t.Errorf("late by %d: got %v, %v: want %v", tt.late, m, err, drivers.ErrNotReady)
-		}
-		if bound := 200 * time.Millisecond; time.Duration(*s) > bound {
-			t.Errorf("late by %d: waited %v: want at most %v", tt.late, time.Duration(*s), bound)
-		}
-		chip.late = 0
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("late by %d: the next reading is %v, %v: want %v", tt.late, m, err, values)
-		}
-	}
+	chip := newChip()
+	reading.CheckLate(t, chip, &chip.late, nack.Reads, 200*time.Millisecond)
 }
 
-// A bit that flips on the bus, in any position of an answer or its checksum, is
-// noticed.
 func TestWrongChecksum(t *testing.T) {
 	whole := slices.Concat(configure, measure)
-	for at, op := range whole {
-		for bit := range 8 * len(op.R) {
-			ops := slices.Clone(whole)
-			ops[at].R = slices.Clone(op.R)
-			ops[at].R[bit/8] ^= 1 << (bit % 8)
-			if at < len(configure) {
-				ops = ops[:at+1]
-			}
-			d, _ := newDev(t, bustest.Play(t, ops, whole), Options{})
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrCRC) || m != (drivers.Measurement{}) {
-				t.Fatalf("transaction %d, bit %d: got %v, %v: want %v", at, bit, m, err, drivers.ErrCRC)
-			}
-			if err := d.Sense(t.Context(), &m); err != nil || m != values {
-				t.Fatalf("transaction %d, bit %d: the next reading is %v, %v: want %v", at, bit, m, err, values)
-			}
-		}
+	for at, last := range map[int]int{1: 1, 6: 6, 8: len(whole) - 1, 10: len(whole) - 1} {
+		reading.FlipEachBit(t, at, last, drivers.ErrCRC, "")
 	}
 }
 
@@ -268,58 +180,24 @@ func TestHeater(t *testing.T) {
 // it comes between the question for the status and the answer.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		at := rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 1, 6, rapid.ID[int]).Draw(t, "brown-outs before")
 		chip := newChip()
-		chip.before = func(n int) {
-			if slices.Contains(at, n) {
-				chip.reset()
-			}
+		bus := &bustest.BrownOut{
+			Bus: chip, Reset: chip.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		d, err := New(chip, Options{Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 4 {
-			first, configured := chip.count, d.configured
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			switch {
-			case err == nil:
-				if m != values {
-					t.Fatalf("got %v: want %v", m, values)
-				}
-			case m != (drivers.Measurement{}):
-				t.Fatalf("got %v with %v", m, err)
-			case !errors.Is(err, drivers.ErrReset) && !errors.Is(err, drivers.ErrNotReady):
-				t.Fatal(err)
-			case configured:
-				under := 0
-				for _, n := range at {
-					if n >= first && n < chip.count {
-						under++
-					}
-				}
+		bustest.Survive(t, bus, open(Options{}), func(m drivers.Measurement) bool { return m == values },
+			func(err error, at []int, configured bool) bool {
 				const answer = 3 // of the reading's transactions
-				if under < 2 && !slices.Contains(at, first+answer) {
-					t.Fatalf("%v after %d brown-outs", err, under)
-				}
-			}
-		}
+				return (errors.Is(err, drivers.ErrNotReady) || errors.Is(err, drivers.ErrReset)) &&
+					(!configured || len(at) >= 2 || slices.Contains(at, answer))
+			})
 	})
 }
 
 func TestResets(t *testing.T) {
 	chip := newChip()
 	d, _ := newDev(t, chip, Options{})
-	for want := range uint64(3) {
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Fatal(err)
-		}
-		if got := d.Resets(); got != want {
-			t.Errorf("resets = %d: want %d", got, want)
-		}
-		chip.reset()
-	}
+	bustest.CountResets(t, d, chip.reset)
 }
 
 func TestOutOfRange(t *testing.T) {
@@ -353,52 +231,10 @@ func TestOutOfRange(t *testing.T) {
 	}
 }
 
-// A context that ends in a wait ends the reading at once, and the next one starts
-// anew.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		chip := newChip()
-		d, err := New(chip, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		var m drivers.Measurement
-		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-		}
-		if took := time.Since(start); took != 10*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-		count := chip.count
-		if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) || chip.count != count {
-			t.Errorf("error %v after %d transactions: want none", err, chip.count-count)
-		}
-		if err := d.Sense(t.Context(), &m); err != nil || m != values {
-			t.Errorf("the next reading is %v, %v: want %v", m, err, values)
-		}
-	})
-}
-
 func TestNew(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", &i2ctest.Playback{}, Options{}, true},
-		{"the other address", &i2ctest.Playback{}, Options{Address: 0x45}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", &i2ctest.Playback{}, Options{Address: 0x46}, false},
-		{"repeatability", &i2ctest.Playback{}, Options{Repeatability: 3}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "sht3x", New, []Options{{}, {Address: 0x45}}, map[string]Options{
+		"address": {Address: 0x46}, "repeatability": {Repeatability: 3},
+	})
 }
 
 func TestResembles(t *testing.T) {
@@ -446,24 +282,10 @@ func (b *nacking) Tx(addr uint16, w, r []byte) error {
 	return b.Bus.Tx(addr, w, r)
 }
 
-// Whatever a bus answers, a reading ends within its bound, in range or with an
-// error of a kind.
 func FuzzSense(f *testing.F) {
 	answers := bustest.Answers(configure, measure)
-	f.Add(answers)
-	f.Add(slices.Concat(answers[:len(answers)-3], withSum(statusReset), answers))
-	f.Add(answers[:6])
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, s := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) {
-			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
-				t.Errorf("out of range: %v", m)
-			}
-		}
-		if bound := 200 * time.Millisecond; time.Duration(*s) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*s), bound)
-		}
-	})
+	reading.Fuzz(f, 200*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Temperature >= minTemperature && m.Temperature <= maxTemperature &&
+			m.Humidity >= 0 && m.Humidity <= 100*physic.PercentRH
+	}, slices.Concat(answers[:len(answers)-3], withSum(statusReset), answers), answers[:6])
 }

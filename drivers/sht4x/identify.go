@@ -8,6 +8,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -21,20 +22,20 @@ import (
 // The error wraps that of the bus, or is a drivers.ErrWrongChip: what answers has
 // no serial number, or one without its checksums.
 func Identify(bus i2c.Bus, address uint16) (serial uint32, err error) {
-	dev := i2c.Dev{Bus: bus, Addr: address}
-	if err := dev.Tx([]byte{readSerial}, nil); err != nil {
-		return 0, fmt.Errorf("ask for serial number: %w", err)
+	dev := device.At(bus, address)
+	if err := dev.Write("ask for serial number", readSerial); err != nil {
+		return 0, err
 	}
 	var b [6]byte
-	if err := nack.Read(context.Background(), &dev, b[:], nack.Interval, drivers.Sleep); err != nil {
+	if err := nack.Read(context.Background(), dev, b[:], nack.Interval); err != nil {
 		if nack.Is(err) {
 			return 0, fmt.Errorf("%w: no serial number", drivers.ErrWrongChip)
 		}
 		return 0, err
 	}
-	high, ok1 := crc8.Word(crcInit, b[:3])
-	low, ok2 := crc8.Word(crcInit, b[3:])
-	if !ok1 || !ok2 {
+	high, errHigh := crc8.Word("high word", crcInit, b[:3])
+	low, errLow := crc8.Word("low word", crcInit, b[3:])
+	if errHigh != nil || errLow != nil {
 		return 0, fmt.Errorf("%w: serial number % x is without its checksums", drivers.ErrWrongChip, b)
 	}
 	return uint32(high)<<16 | uint32(low), nil

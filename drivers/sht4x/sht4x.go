@@ -10,6 +10,7 @@ import (
 
 	"github.com/telltale-iot/telltale/drivers"
 	"github.com/telltale-iot/telltale/drivers/crc8"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
@@ -79,8 +80,7 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev     i2c.Dev
-	sleep   func(context.Context, time.Duration) error
+	dev     device.Device
 	command byte
 	longest time.Duration
 }
@@ -88,27 +88,19 @@ type Dev struct {
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
-	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("sht4x: %w: no bus", drivers.ErrOptions)
-	case opts.Address < 0x44 || opts.Address > 0x46:
-		return nil, fmt.Errorf("sht4x: %w: address %#x: want 0x44, 0x45 or 0x46", drivers.ErrOptions, opts.Address)
-	case opts.Repeatability > Low:
+	if opts.Repeatability > Low {
 		return nil, fmt.Errorf("sht4x: %w: unknown repeatability %v", drivers.ErrOptions, opts.Repeatability)
 	}
-	d := &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep}
-	d.command, d.longest = opts.Repeatability.measurement()
-	return d, nil
+	dev, err := device.New("SHT4x", bus, opts.Address, opts.Sleep, DefaultAddress, 0x45, 0x46)
+	if err != nil {
+		return nil, fmt.Errorf("sht4x: %w: %w", drivers.ErrOptions, err)
+	}
+	command, longest := opts.Repeatability.measurement()
+	return &Dev{dev: dev, command: command, longest: longest}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("SHT4x at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Sense measures once and stores temperature and humidity in m. It leaves m as
 // it is if it fails. It takes the longest time of the measurement, with a chip
@@ -117,30 +109,24 @@ func (d *Dev) String() string { return fmt.Sprintf("SHT4x at %#x", d.dev.Addr) }
 // The error wraps that of the bus or of ctx, or is of one of the kinds
 // ErrNotReady, ErrCRC and ErrOutOfRange of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
+	return d.dev.Sense(ctx, m, device.NoConfiguration, d.measure)
 }
 
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := ctx.Err(); err != nil {
+func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
+	if err := d.dev.Write("start", d.command); err != nil {
 		return err
-	}
-	if err := d.dev.Tx([]byte{d.command}, nil); err != nil {
-		return fmt.Errorf("start: %w", err)
 	}
 	var b [6]byte
-	if err := nack.Read(ctx, &d.dev, b[:], d.longest, d.sleep); err != nil {
+	if err := nack.Read(ctx, &d.dev, b[:], d.longest); err != nil {
 		return err
 	}
-	rawTemperature, ok := crc8.Word(crcInit, b[:3])
-	if !ok {
-		return fmt.Errorf("temperature % x: %w", b[:3], drivers.ErrCRC)
+	rawTemperature, err := crc8.Word("temperature", crcInit, b[:3])
+	if err != nil {
+		return err
 	}
-	rawHumidity, ok := crc8.Word(crcInit, b[3:])
-	if !ok {
-		return fmt.Errorf("humidity % x: %w", b[3:], drivers.ErrCRC)
+	rawHumidity, err := crc8.Word("humidity", crcInit, b[3:])
+	if err != nil {
+		return err
 	}
 
 	t := temperature(rawTemperature)

@@ -1,15 +1,12 @@
 package sht4x
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math/big"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,8 +21,8 @@ import (
 	"github.com/telltale-iot/telltale/drivers/nack"
 )
 
-// reading is the transactions of one measurement.
-func reading(command byte, temperature, humidity uint16) []i2ctest.IO {
+// result is the transactions of one measurement.
+func result(command byte, temperature, humidity uint16) []i2ctest.IO {
 	return []i2ctest.IO{
 		{Addr: 0x44, W: []byte{command}},
 		{Addr: 0x44, R: slices.Concat(withSum(temperature), withSum(humidity))},
@@ -51,15 +48,20 @@ var (
 	}
 )
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{
+	Open: open(Options{}), Configure: nil, Measure: example, Values: exampleValues,
+	GaveUp: func(i2ctest.IO) []i2ctest.IO { return nil },
+}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 func TestSense(t *testing.T) {
@@ -73,11 +75,11 @@ func TestSense(t *testing.T) {
 		time                  time.Duration
 	}{
 		{"high", High, example, 0x6666, 0x72B0, 25 * physic.Celsius, 5000061, 8300 * time.Microsecond},
-		{"medium", Medium, reading(0xF6, 0x8000, 0x8000), 0x8000, 0x8000,
+		{"medium", Medium, result(0xF6, 0x8000, 0x8000), 0x8000, 0x8000,
 			42501335164 * physic.NanoKelvin, 5650095, 4500 * time.Microsecond},
-		{"low", Low, reading(0xE0, 0x6666, 0x72B0), 0x6666, 0x72B0, 25 * physic.Celsius, 5000061, 1700 * time.Microsecond},
-		{"humidity below 0", High, reading(0xFD, 0x6666, 0x0C00), 0x6666, 0x0C00, 25 * physic.Celsius, 0, 8300 * time.Microsecond},
-		{"humidity above 100", High, reading(0xFD, 0x6666, 0xDA00), 0x6666, 0xDA00,
+		{"low", Low, result(0xE0, 0x6666, 0x72B0), 0x6666, 0x72B0, 25 * physic.Celsius, 5000061, 1700 * time.Microsecond},
+		{"humidity below 0", High, result(0xFD, 0x6666, 0x0C00), 0x6666, 0x0C00, 25 * physic.Celsius, 0, 8300 * time.Microsecond},
+		{"humidity above 100", High, result(0xFD, 0x6666, 0xDA00), 0x6666, 0xDA00,
 			25 * physic.Celsius, 100 * physic.PercentRH, 8300 * time.Microsecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,32 +128,9 @@ func TestFormulas(t *testing.T) {
 	})
 }
 
-// Each transaction fails in turn. The error is the bus's, nothing is stored, and
-// the next reading succeeds.
-func TestFailingTransaction(t *testing.T) {
-	for at := range example {
-		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
-			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
-				times := 1
-				if at > 0 && nack.Is(errno) {
-					times = nack.Reads
-				}
-				d, _ := newDev(t, &bustest.Failing{Bus: bustest.Play(t, example[:at], example), At: at, Times: times, Err: errno}, Options{})
-				var m drivers.Measurement
-				err := d.Sense(t.Context(), &m)
-				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), "SHT4x at 0x44: ") {
-					t.Errorf("error %v: want one that wraps %v", err, errno)
-				}
-				if m != (drivers.Measurement{}) {
-					t.Errorf("%v was stored", m)
-				}
-				if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-					t.Errorf("the next reading is %v, %v: want %v", m, err, exampleValues)
-				}
-			})
-		}
-	}
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // A chip that is late is waited for, up to the bound.
 func TestLate(t *testing.T) {
@@ -178,27 +157,19 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// A bit that flips on the bus, in any position of a result or its checksum, is
-// noticed.
 func TestWrongChecksum(t *testing.T) {
-	for bit := range 48 {
+	reading.FlipEachBit(t, 1, 1, drivers.ErrCRC, "")
+}
+
+// The error tells whose checksum is wrong.
+func TestWhoseChecksum(t *testing.T) {
+	for at, quantity := range map[int]string{2: "temperature", 5: "humidity"} {
 		ops := slices.Clone(example)
 		ops[1].R = slices.Clone(ops[1].R)
-		ops[1].R[bit/8] ^= 1 << (bit % 8)
-		d, _ := newDev(t, bustest.Play(t, ops, example), Options{})
-		var m drivers.Measurement
-		quantity := "temperature"
-		if bit >= 24 {
-			quantity = "humidity"
-		}
-		if err := d.Sense(t.Context(), &m); !errors.Is(err, drivers.ErrCRC) || !strings.Contains(err.Error(), quantity) {
-			t.Errorf("bit %d: error %v: want %v of %s", bit, err, drivers.ErrCRC, quantity)
-		}
-		if m != (drivers.Measurement{}) {
-			t.Errorf("bit %d: %v was stored", bit, m)
-		}
-		if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-			t.Errorf("bit %d: the next reading is %v, %v: want %v", bit, m, err, exampleValues)
+		ops[1].R[at] ^= 1
+		d, _ := newDev(t, bustest.Play(t, ops), Options{})
+		if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrCRC) || !strings.Contains(err.Error(), quantity) {
+			t.Errorf("error %v: want %v of %s", err, drivers.ErrCRC, quantity)
 		}
 	}
 }
@@ -216,7 +187,7 @@ func TestOutOfRange(t *testing.T) {
 		{"the least", 0, false},
 		{"the greatest", 0xFFFF, false},
 	} {
-		d, _ := newDev(t, bustest.Play(t, reading(0xFD, tt.word, 0x72B0)), Options{})
+		d, _ := newDev(t, bustest.Play(t, result(0xFD, tt.word, 0x72B0)), Options{})
 		var m drivers.Measurement
 		err := d.Sense(t.Context(), &m)
 		if tt.ok {
@@ -232,50 +203,10 @@ func TestOutOfRange(t *testing.T) {
 	}
 }
 
-// A context that ends in the wait ends the reading at once.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, err := New(bustest.Play(t, example[:1], example), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		var m drivers.Measurement
-		for range 2 { // the second time before any transaction
-			if err := d.Sense(ctx, &m); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-			}
-		}
-		if took := time.Since(start); took != 5*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-		if err := d.Sense(t.Context(), &m); err != nil || m != exampleValues {
-			t.Errorf("the next reading is %v, %v: want %v", m, err, exampleValues)
-		}
-	})
-}
-
 func TestNew(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", &i2ctest.Playback{}, Options{}, true},
-		{"the second address", &i2ctest.Playback{}, Options{Address: 0x45}, true},
-		{"the third address", &i2ctest.Playback{}, Options{Address: 0x46}, true},
-		{"no bus", nil, Options{}, false},
-		{"address below", &i2ctest.Playback{}, Options{Address: 0x43}, false},
-		{"address above", &i2ctest.Playback{}, Options{Address: 0x47}, false},
-		{"repeatability", &i2ctest.Playback{}, Options{Repeatability: 3}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
+	bustest.CheckNew(t, "sht4x", New, []Options{{}, {Address: 0x45}, {Address: 0x46}}, map[string]Options{
+		"address below": {Address: 0x43}, "address above": {Address: 0x47}, "repeatability": {Repeatability: 3},
+	})
 }
 
 func TestIdentify(t *testing.T) {
@@ -320,23 +251,10 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Whatever a bus answers, a reading is in range, or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(example[1].R)
-	f.Add(reading(0xFD, 0, 0)[1].R)
-	f.Add(reading(0xFD, 0xFFFF, 0xFFFF)[1].R)
-	f.Add([]byte{0x66})
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, _ := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) {
-			if m.Temperature < minTemperature || m.Temperature > maxTemperature || m.Humidity < 0 || m.Humidity > 100*physic.PercentRH {
-				t.Errorf("out of range: %v", m)
-			}
-			if again := reading(0, uint16(m.Words.Temperature), uint16(m.Words.Humidity))[1].R; !slices.Equal(again, answers[:6]) {
-				t.Errorf("words of % x are %+v", answers, m.Words)
-			}
-		}
-	})
+	const bound = 8300*time.Microsecond + 18*time.Millisecond
+	reading.Fuzz(f, bound, func(m drivers.Measurement) bool {
+		return m.Temperature >= minTemperature && m.Temperature <= maxTemperature &&
+			m.Humidity >= 0 && m.Humidity <= 100*physic.PercentRH
+	}, result(0xFD, 0, 0)[1].R, result(0xFD, 0xFFFF, 0xFFFF)[1].R, []byte{0x66})
 }

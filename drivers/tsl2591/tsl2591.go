@@ -10,6 +10,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the chip's only I2C address.
@@ -92,31 +93,17 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-
-	ranges     []sensitivity // from the least sensitive one up
-	at         int           // the range that the next reading begins in
-	identified bool          // as far as is known
-	resets     uint64
+	dev    device.Device
+	ranges []sensitivity // from the least sensitive one up
+	at     int           // the range that the next reading begins in
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	fixed := sensitivity{opts.Gain, opts.IntegrationTime}
 	ranges := []sensitivity{fixed}
 	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("tsl2591: %w: no bus", drivers.ErrOptions)
-	case opts.Address != DefaultAddress:
-		return nil, fmt.Errorf("tsl2591: %w: address %#x: want 0x29", drivers.ErrOptions, opts.Address)
 	case fixed == sensitivity{}:
 		ranges = autoRanges()
 	case opts.Gain == AutoGain || opts.IntegrationTime == 0:
@@ -127,15 +114,19 @@ func New(bus i2c.Bus, opts Options) (*Dev, error) {
 			return nil, fmt.Errorf("tsl2591: %w: %w", drivers.ErrOptions, err)
 		}
 	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep, ranges: ranges}, nil
+	dev, err := device.New("TSL2591", bus, opts.Address, opts.Sleep, DefaultAddress)
+	if err != nil {
+		return nil, fmt.Errorf("tsl2591: %w: %w", drivers.ErrOptions, err)
+	}
+	return &Dev{dev: dev, ranges: ranges}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("TSL2591 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration
 // while it measured.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures and stores the illuminance in m. It leaves m as it is if it
 // fails. The word is the count of visible and infrared light, below the control
@@ -148,32 +139,12 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds
 // ErrNotReady, ErrWrongChip, ErrSaturated and ErrReset of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
+	return d.dev.Sense(ctx, m, d.identify, d.measure)
 }
 
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.identified {
-			if err := Identify(d.dev.Bus, d.dev.Addr); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// After an error another chip may have taken this one's place.
-		d.identified = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
-}
+// identify is all that there is to configure: each measurement writes its settings.
+// After an error another chip may have taken this one's place.
+func (d *Dev) identify(context.Context) error { return Identify(d.dev.Bus, d.dev.Addr) }
 
 // measure measures in the range that fits.
 func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
@@ -216,46 +187,28 @@ func (d *Dev) counts(ctx context.Context, s sensitivity) (counts, error) {
 		{"configure", regControl, s.control()},
 		{"start", regEnable, enableMeasure},
 	} {
-		if err := d.dev.Tx([]byte{command | w.reg, w.value}, nil); err != nil {
-			return counts{}, fmt.Errorf("%s: %w", w.what, err)
+		if err := d.dev.Write(w.what, command|w.reg, w.value); err != nil {
+			return counts{}, err
 		}
 	}
-	c, valid, err := d.waitValid(ctx, s)
-	if err != nil {
+	var result [5]byte
+	late := d.dev.Poll(ctx, "integrating", s.time, pollInterval, polls, func() (bool, error) {
+		err := d.dev.Read("read result", result[:], command|regStatus)
+		return result[0]&statusValid != 0, err
+	})
+	if late != nil && !errors.Is(late, drivers.ErrNotReady) {
+		return counts{}, late
+	}
+	// A chip that has no result may have been reset while it measured.
+	var b [2]byte
+	if err := d.dev.Read("read configuration", b[:], command|regEnable); err != nil {
 		return counts{}, err
 	}
-	var b [2]byte
-	if err := d.dev.Tx([]byte{command | regEnable}, b[:]); err != nil {
-		return counts{}, fmt.Errorf("read configuration: %w", err)
-	}
-	switch {
-	case b[0]&enableMask != enableMeasure || b[1]&controlMask != s.control():
+	if b[0]&enableMask != enableMeasure || b[1]&controlMask != s.control() {
 		return counts{}, drivers.ErrReset
-	case !valid:
-		return counts{}, fmt.Errorf("integrating: %w", drivers.ErrNotReady)
 	}
-	return c, nil
-}
-
-// waitValid waits for the end of an integration, and returns its result if it came
-// in time.
-func (d *Dev) waitValid(ctx context.Context, s sensitivity) (c counts, valid bool, err error) {
-	wait := s.time
-	for range polls {
-		if err := d.sleep(ctx, wait); err != nil {
-			return counts{}, false, err
-		}
-		wait = pollInterval
-		var b [5]byte
-		if err := d.dev.Tx([]byte{command | regStatus}, b[:]); err != nil {
-			return counts{}, false, fmt.Errorf("read result: %w", err)
-		}
-		if b[0]&statusValid != 0 {
-			return counts{
-				all:      binary.LittleEndian.Uint16(b[1:]),
-				infrared: binary.LittleEndian.Uint16(b[3:]),
-			}, true, nil
-		}
-	}
-	return counts{}, false, nil
+	return counts{
+		all:      binary.LittleEndian.Uint16(result[1:]),
+		infrared: binary.LittleEndian.Uint16(result[3:]),
+	}, late
 }

@@ -1,14 +1,12 @@
 package tsl2591
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -49,15 +47,17 @@ func measurement(lux light.Illuminance, control byte, all uint16) drivers.Measur
 	return drivers.Measurement{Illuminance: lux, Words: drivers.Words{Illuminance: uint32(control)<<16 | uint32(all)}}
 }
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: identify, Measure: integration(low, 1000, 0), Values: measurement(4080*light.Lux, low, 1000)}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 const ms = time.Millisecond
@@ -101,14 +101,7 @@ func TestSense(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ops := slices.Concat(identify, slices.Concat(tt.ops...))
-			d, slept := newDev(t, bustest.Play(t, ops), tt.options)
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
-				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), ops, tt.want, tt.time)
 		})
 	}
 }
@@ -183,13 +176,9 @@ func TestControl(t *testing.T) {
 	}
 }
 
-func TestFailingTransaction(t *testing.T) {
-	steady := integration(low, 1000, 0)
-	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus, Options{})
-		return d
-	}, slices.Concat(identify, steady), steady, measurement(4080*light.Lux, low, 1000))
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // chip has the registers of one chip in light of which it counts a number in 100 ms
 // with low gain, a quarter of it infrared. It has its result as soon as it is
@@ -197,8 +186,6 @@ func TestFailingTransaction(t *testing.T) {
 type chip struct {
 	reg   [0x18]byte
 	light uint64
-	count int
-	lost  []int // transactions before which it browns out
 }
 
 func (c *chip) String() string                  { return "chip" }
@@ -207,10 +194,6 @@ func (c *chip) SetSpeed(physic.Frequency) error { return nil }
 func (c *chip) reset() { c.reg = [0x18]byte{regID: deviceID} }
 
 func (c *chip) Tx(_ uint16, w, r []byte) error {
-	if slices.Contains(c.lost, c.count) {
-		c.reset()
-	}
-	c.count++
 	reg := w[0] &^ command
 	if r != nil {
 		copy(r, c.reg[reg:])
@@ -234,41 +217,25 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 	return nil
 }
 
-// Brown-outs before any transactions give the right value or an error; one alone
-// does not even cost the reading.
+// Brown-outs before any transactions give the right value, in one of the ranges, or
+// an error; one alone does not even cost the reading.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &chip{
-			light: rapid.Uint64Range(1, 36000).Draw(t, "light"),
-			lost:  rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
-		}
+		c := &chip{light: rapid.Uint64Range(1, 36000).Draw(t, "light")}
 		c.reset()
-		d, err := New(c, Options{Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
+		bus := &bustest.BrownOut{
+			Bus: c, Reset: c.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		for range 6 {
-			first := c.count
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			lost := 0
-			for _, n := range c.lost {
-				if n >= first && n < c.count {
-					lost++
+		bustest.Survive(t, bus, open(Options{}), func(m drivers.Measurement) bool {
+			for _, s := range autoRanges() {
+				all := c.light * uint64(s.gain.factor()) * uint64(s.time/shortest)
+				if m.Words.Illuminance == uint32(s.control())<<16|uint32(all) {
+					return all <= uint64(s.limit())
 				}
 			}
-			if err != nil {
-				if lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{}) {
-					t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
-				}
-				continue
-			}
-			s := d.ranges[d.at]
-			all := c.light * uint64(s.gain.factor()) * uint64(s.time/shortest)
-			if m.Words.Illuminance != uint32(s.control())<<16|uint32(all) {
-				t.Fatalf("got %+v: want %d counts in %v", m, all, s)
-			}
-		}
+			return false
+		}, nil)
 	})
 }
 
@@ -308,100 +275,37 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A context that ends in the wait ends the reading at once.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		steady := integration(low, 1000, 0)
-		d, err := New(bustest.Play(t, identify, steady[:3], identify, steady), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*ms)
-		defer cancel()
-		start := time.Now()
-		for range 2 { // the second time before any transaction
-			if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-			}
-		}
-		if took := time.Since(start); took != 10*ms {
-			t.Errorf("took %v", took)
-		}
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Errorf("the next reading: %v", err)
-		}
-	})
-}
-
 func TestIdentify(t *testing.T) {
-	for _, tt := range []struct {
-		id   byte
-		want string
-	}{
-		{0x50, ""},
-		{0x0A, "wrong chip: id 0x0a"}, // a TSL2561, which has the address too
-		{0xEE, "wrong chip: id 0xee"}, // a VL53L0X
-	} {
-		err := Identify(bustest.Play(t, []i2ctest.IO{{Addr: 0x29, W: []byte{0xB2}, R: []byte{tt.id}}}), 0x29)
-		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, drivers.ErrWrongChip) || err.Error() != tt.want) {
-			t.Errorf("id %#02x: got %v: want %q", tt.id, err, tt.want)
-		}
-	}
-	errBus := errors.New("no bus")
-	if err := Identify(&bustest.Failing{Err: errBus}, 0x29); !errors.Is(err, errBus) {
-		t.Errorf("got %v: want %v", err, errBus)
-	}
+	bustest.CheckIdentify(t, Identify, i2ctest.IO{Addr: 0x29, W: []byte{0xB2}}, map[string]string{
+		"\x50": "",
+		"\x0A": "wrong chip: id 0x0a", // a TSL2561, which has the address too
+		"\xEE": "wrong chip: id 0xee", // a VL53L0X
+	})
 }
 
 func TestNew(t *testing.T) {
-	bus := &i2ctest.Playback{}
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", bus, Options{}, true},
-		{"the address", bus, Options{Address: 0x29}, true},
-		{"fixed", bus, Options{Gain: MaxGain, IntegrationTime: 600 * ms}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", bus, Options{Address: 0x28}, false},
-		{"gain alone", bus, Options{Gain: LowGain}, false},
-		{"time alone", bus, Options{IntegrationTime: 100 * ms}, false},
-		{"unknown gain", bus, Options{Gain: 5, IntegrationTime: 100 * ms}, false},
-		{"too short", bus, Options{Gain: LowGain, IntegrationTime: -100 * ms}, false},
-		{"too long", bus, Options{Gain: LowGain, IntegrationTime: 700 * ms}, false},
-		{"between", bus, Options{Gain: LowGain, IntegrationTime: 150 * ms}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
-	if _, err := New(bus, Options{Gain: LowGain}); err == nil || !strings.HasSuffix(err.Error(), "want both or neither") {
-		t.Errorf("gain alone: error %v", err)
-	}
+	good := []Options{{}, {Address: 0x29}, {Gain: MaxGain, IntegrationTime: 600 * ms}}
 	for _, after := range []int{100, 200, 300, 400, 500, 600} {
-		if _, err := New(bus, Options{Gain: LowGain, IntegrationTime: time.Duration(after) * time.Millisecond}); err != nil {
-			t.Error(err)
-		}
+		good = append(good, Options{Gain: LowGain, IntegrationTime: time.Duration(after) * ms})
+	}
+	bustest.CheckNew(t, "tsl2591", New, good, map[string]Options{
+		"address":      {Address: 0x28},
+		"gain alone":   {Gain: LowGain},
+		"time alone":   {IntegrationTime: 100 * ms},
+		"unknown gain": {Gain: 5, IntegrationTime: 100 * ms},
+		"too short":    {Gain: LowGain, IntegrationTime: -100 * ms},
+		"too long":     {Gain: LowGain, IntegrationTime: 700 * ms},
+		"between":      {Gain: LowGain, IntegrationTime: 150 * ms},
+	})
+	if _, err := New(&i2ctest.Playback{}, Options{Gain: LowGain}); err == nil || !strings.HasSuffix(err.Error(), "want both or neither") {
+		t.Errorf("gain alone: error %v", err)
 	}
 }
 
-// Whatever a bus answers, a reading ends within its bound, with a value in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(bustest.Answers(identify, integration(low, 499, 0), integration(medium, 10000, 5000)))
-	f.Add(bustest.Answers(identify, integration(low, 0, 0), integration(medium, 0, 0), integration(high, 0, 0),
-		integration(highest, 65535, 0), integration(high, 36863, 0), integration(medium, 36863, 0), integration(low, 36863, 0)))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, slept := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) && (m.Illuminance < 0 || m.Illuminance >= 150402*light.Lux) {
-			t.Errorf("got %+v", m)
-		}
-		if bound := 2 * 1700 * ms; time.Duration(*slept) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
-		}
-	})
+	reading.Fuzz(f, 2*1700*ms, func(m drivers.Measurement) bool {
+		return m.Illuminance >= 0 && m.Illuminance < 150402*light.Lux
+	}, bustest.Answers(identify, integration(low, 499, 0), integration(medium, 10000, 5000)),
+		bustest.Answers(identify, integration(low, 0, 0), integration(medium, 0, 0), integration(high, 0, 0),
+			integration(highest, 65535, 0), integration(high, 36863, 0), integration(medium, 36863, 0), integration(low, 36863, 0)))
 }

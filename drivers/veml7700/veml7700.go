@@ -3,13 +3,13 @@ package veml7700
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
 
 	"github.com/telltale-iot/telltale/drivers"
+	"github.com/telltale-iot/telltale/drivers/internal/device"
 )
 
 // DefaultAddress is the chip's only I2C address.
@@ -87,31 +87,17 @@ type Options struct {
 
 // Dev is one chip. It is not for concurrent use.
 type Dev struct {
-	dev   i2c.Dev
-	sleep func(context.Context, time.Duration) error
-
-	ranges     []sensitivity // from the least sensitive one up
-	at         int           // the range that the next reading begins in
-	identified bool          // as far as is known
-	resets     uint64
+	dev    device.Device
+	ranges []sensitivity // from the least sensitive one up
+	at     int           // the range that the next reading begins in
 }
 
 // New returns the chip at an address of bus. It does no I/O: a chip that is
 // absent is an error of each reading. The error is a drivers.ErrOptions.
 func New(bus i2c.Bus, opts Options) (*Dev, error) {
-	if opts.Address == 0 {
-		opts.Address = DefaultAddress
-	}
-	if opts.Sleep == nil {
-		opts.Sleep = drivers.Sleep
-	}
 	fixed := sensitivity{opts.Gain, opts.IntegrationTime}
 	ranges := []sensitivity{fixed}
 	switch {
-	case bus == nil:
-		return nil, fmt.Errorf("veml7700: %w: no bus", drivers.ErrOptions)
-	case opts.Address != DefaultAddress:
-		return nil, fmt.Errorf("veml7700: %w: address %#x: want 0x10", drivers.ErrOptions, opts.Address)
 	case fixed == sensitivity{}:
 		ranges = autoRanges()
 	case opts.Gain == AutoGain || opts.IntegrationTime == 0:
@@ -122,15 +108,19 @@ func New(bus i2c.Bus, opts Options) (*Dev, error) {
 			return nil, fmt.Errorf("veml7700: %w: %w", drivers.ErrOptions, err)
 		}
 	}
-	return &Dev{dev: i2c.Dev{Bus: bus, Addr: opts.Address}, sleep: opts.Sleep, ranges: ranges}, nil
+	dev, err := device.New("VEML7700", bus, opts.Address, opts.Sleep, DefaultAddress)
+	if err != nil {
+		return nil, fmt.Errorf("veml7700: %w: %w", drivers.ErrOptions, err)
+	}
+	return &Dev{dev: dev, ranges: ranges}, nil
 }
 
 // String returns the chip's name and address.
-func (d *Dev) String() string { return fmt.Sprintf("VEML7700 at %#x", d.dev.Addr) }
+func (d *Dev) String() string { return d.dev.String() }
 
 // Resets returns how often the chip was found to have lost its configuration
 // while it measured.
-func (d *Dev) Resets() uint64 { return d.resets }
+func (d *Dev) Resets() uint64 { return d.dev.Resets() }
 
 // Sense measures and stores the illuminance in m. It leaves m as it is if it
 // fails. The word is the count, below the bits 12 to 6 of the configuration, which
@@ -143,32 +133,12 @@ func (d *Dev) Resets() uint64 { return d.resets }
 // The error wraps that of the bus or of ctx, or is of one of the kinds
 // ErrWrongChip, ErrSaturated, ErrOutOfRange and ErrReset of package drivers.
 func (d *Dev) Sense(ctx context.Context, m *drivers.Measurement) error {
-	if err := d.sense(ctx, m); err != nil {
-		return fmt.Errorf("%v: %w", d, err)
-	}
-	return nil
+	return d.dev.Sense(ctx, m, d.identify, d.measure)
 }
 
-func (d *Dev) sense(ctx context.Context, m *drivers.Measurement) error {
-	for range 2 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.identified {
-			if err := Identify(d.dev.Bus, d.dev.Addr); err != nil {
-				return err
-			}
-		}
-		err := d.measure(ctx, m)
-		// After an error another chip may have taken this one's place.
-		d.identified = err == nil
-		if !errors.Is(err, drivers.ErrReset) {
-			return err
-		}
-		d.resets++
-	}
-	return drivers.ErrReset
-}
+// identify is all that there is to configure: each measurement writes its settings.
+// After an error another chip may have taken this one's place.
+func (d *Dev) identify(context.Context) error { return Identify(d.dev.Bus, d.dev.Addr) }
 
 // measure measures in the range that fits.
 func (d *Dev) measure(ctx context.Context, m *drivers.Measurement) error {
@@ -210,20 +180,20 @@ func (d *Dev) count(ctx context.Context, s sensitivity) (uint16, error) {
 		{"leave power saving", regPowerSave, powerSaveOff},
 		{"start", regConf, s.conf()},
 	} {
-		if err := d.dev.Tx([]byte{w.reg, byte(w.value), byte(w.value >> 8)}, nil); err != nil {
-			return 0, fmt.Errorf("%s: %w", w.what, err)
+		if err := d.dev.Write(w.what, w.reg, byte(w.value), byte(w.value>>8)); err != nil {
+			return 0, err
 		}
 	}
-	if err := d.sleep(ctx, startupTime+2*s.time); err != nil {
+	if err := d.dev.Sleep(ctx, startupTime+2*s.time); err != nil {
 		return 0, err
 	}
-	count, err := read(d.dev.Bus, d.dev.Addr, regALS)
+	count, err := read(&d.dev, "read result", regALS)
 	if err != nil {
-		return 0, fmt.Errorf("read result: %w", err)
+		return 0, err
 	}
-	conf, err := read(d.dev.Bus, d.dev.Addr, regConf)
+	conf, err := read(&d.dev, "read configuration", regConf)
 	if err != nil {
-		return 0, fmt.Errorf("read configuration: %w", err)
+		return 0, err
 	}
 	if conf&confMask != s.conf() {
 		return 0, drivers.ErrReset
@@ -231,10 +201,8 @@ func (d *Dev) count(ctx context.Context, s sensitivity) (uint16, error) {
 	return count, nil
 }
 
-func read(bus i2c.Bus, address uint16, reg byte) (uint16, error) {
+func read(dev *device.Device, what string, reg byte) (uint16, error) {
 	var b [2]byte
-	if err := bus.Tx(address, []byte{reg}, b[:]); err != nil {
-		return 0, err
-	}
-	return binary.LittleEndian.Uint16(b[:]), nil
+	err := dev.Read(what, b[:], reg)
+	return binary.LittleEndian.Uint16(b[:]), err
 }

@@ -1,14 +1,12 @@
 package veml7700
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -50,15 +48,17 @@ func measurement(lux light.Illuminance, conf, count uint16) drivers.Measurement 
 	}
 }
 
-func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
-	t.Helper()
-	s := new(bustest.Slept)
-	o.Sleep = s.Sleep
-	d, err := New(bus, o)
-	if err != nil {
-		t.Fatal(err)
+func open(o Options) bustest.Open[*Dev] {
+	return func(bus i2c.Bus, sleep bustest.Sleep) (*Dev, error) {
+		o.Sleep = sleep
+		return New(bus, o)
 	}
-	return d, s
+}
+
+var reading = bustest.Reading[*Dev]{Open: open(Options{}), Configure: identify, Measure: integration(eighth25, 200), Values: measurement(430080*light.MilliLux, eighth25, 200)}
+
+func newDev(t testing.TB, bus i2c.Bus, o Options) (*Dev, *bustest.Slept) {
+	return bustest.Dev(t, bus, open(o))
 }
 
 func TestSense(t *testing.T) {
@@ -98,14 +98,7 @@ func TestSense(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ops := slices.Concat(identify, slices.Concat(tt.ops...))
-			d, slept := newDev(t, bustest.Play(t, ops), tt.options)
-			var m drivers.Measurement
-			if err := d.Sense(t.Context(), &m); err != nil || m != tt.want {
-				t.Errorf("got %+v, %v: want %+v", m, err, tt.want)
-			}
-			if time.Duration(*slept) != tt.time {
-				t.Errorf("waited %v: want %v", time.Duration(*slept), tt.time)
-			}
+			bustest.Sense(t, open(tt.options), ops, tt.want, tt.time)
 		})
 	}
 }
@@ -208,21 +201,15 @@ func TestCorrection(t *testing.T) {
 	}
 }
 
-func TestFailingTransaction(t *testing.T) {
-	steady := integration(eighth25, 200)
-	bustest.FailEach(t, func(t testing.TB, bus i2c.Bus) bustest.Senser {
-		d, _ := newDev(t, bus, Options{})
-		return d
-	}, slices.Concat(identify, steady), steady, measurement(430080*light.MilliLux, eighth25, 200))
-}
+func TestFailingTransaction(t *testing.T) { reading.FailEach(t) }
+
+func TestCancel(t *testing.T) { reading.CancelEach(t) }
 
 // chip has the registers of one chip in the light x, which it measures without
 // end while it is awake.
 type chip struct {
-	reg   [8]uint16
-	x     light.Illuminance
-	count int
-	lost  []int // transactions before which it browns out
+	reg [8]uint16
+	x   light.Illuminance
 }
 
 func (c *chip) String() string                  { return "chip" }
@@ -231,10 +218,6 @@ func (c *chip) SetSpeed(physic.Frequency) error { return nil }
 func (c *chip) reset() { c.reg = [8]uint16{regConf: confShutdown, regID: 0xC481} }
 
 func (c *chip) Tx(_ uint16, w, r []byte) error {
-	if slices.Contains(c.lost, c.count) {
-		c.reset()
-	}
-	c.count++
 	if r != nil {
 		binary.LittleEndian.PutUint16(r, c.reg[w[0]])
 		return nil
@@ -250,53 +233,38 @@ func (c *chip) Tx(_ uint16, w, r []byte) error {
 	return nil
 }
 
-// Brown-outs before any transactions give the right value or an error; one alone
-// does not even cost the reading.
+// Brown-outs before any transactions give the right value, in one of the ranges, or
+// an error; one alone does not even cost the reading.
 func TestBrownOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &chip{
-			x:    light.Illuminance(rapid.Int64Range(0, int64(20000*light.Lux)).Draw(t, "light")),
-			lost: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
-		}
+		c := &chip{x: light.Illuminance(rapid.Int64Range(0, int64(20000*light.Lux)).Draw(t, "light"))}
 		c.reset()
-		d, err := New(c, Options{Sleep: new(bustest.Slept).Sleep})
-		if err != nil {
-			t.Fatal(err)
+		bus := &bustest.BrownOut{
+			Bus: c, Reset: c.reset,
+			Before: rapid.SliceOfNDistinct(rapid.IntRange(0, 40), 0, 6, rapid.ID[int]).Draw(t, "brown-outs before"),
 		}
-		for range 6 {
-			first := c.count
-			var m drivers.Measurement
-			err := d.Sense(context.Background(), &m)
-			lost := 0
-			for _, n := range c.lost {
-				if n >= first && n < c.count {
-					lost++
+		bustest.Survive(t, bus, open(Options{}), func(m drivers.Measurement) bool {
+			for _, s := range autoRanges() {
+				if count := c.x / s.linear(1); m.Words.Illuminance == s.word(uint16(count)) {
+					want, err := s.illuminance(uint16(count))
+					return err == nil && m.Illuminance == want && count < saturated
 				}
 			}
-			if err != nil {
-				if lost < 2 || !errors.Is(err, drivers.ErrReset) || m != (drivers.Measurement{}) {
-					t.Fatalf("got %+v, %v after %d brown-outs", m, err, lost)
-				}
-				continue
-			}
-			s := d.ranges[d.at]
-			if want, _ := s.illuminance(uint16(c.x / s.linear(1))); m.Illuminance != want || m.Words.Illuminance>>16 != uint32(s.conf()>>6) {
-				t.Fatalf("got %+v in range %v: want %v", m, s, want)
-			}
-		}
+			return false
+		}, nil)
 	})
 }
 
 func TestResets(t *testing.T) {
 	c := &chip{x: 1000 * light.Lux}
 	c.reset()
-	d, _ := newDev(t, c, Options{})
-	c.lost = []int{4}
+	bus := &bustest.BrownOut{Bus: c, Reset: c.reset, Before: []int{4}}
+	d, _ := newDev(t, bus, Options{})
 	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil || d.Resets() != 1 {
 		t.Errorf("%d resets, %v: want 1", d.Resets(), err)
 	}
 	for n := range 100 {
-		c.lost = append(c.lost, n)
+		bus.Before = append(bus.Before, n)
 	}
 	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrReset) || d.Resets() != 3 {
 		t.Errorf("%d resets, %v: want 3", d.Resets(), err)
@@ -326,114 +294,42 @@ func TestConfigurationReadBack(t *testing.T) {
 	}
 }
 
-// A context that ends in the wait ends the reading at once.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		steady := integration(eighth25, 200)
-		d, err := New(bustest.Play(t, identify, steady[:3], identify, steady), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		for range 2 { // the second time before any transaction
-			if err := d.Sense(ctx, new(drivers.Measurement)); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v: want %v", err, context.DeadlineExceeded)
-			}
-		}
-		if took := time.Since(start); took != 10*time.Millisecond {
-			t.Errorf("took %v", took)
-		}
-		if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-			t.Errorf("the next reading: %v", err)
-		}
-	})
-}
-
 func TestIdentify(t *testing.T) {
-	for _, tt := range []struct {
-		id   []byte
-		want string
-	}{
-		{[]byte{0x81, 0xC4}, ""},
-		{[]byte{0x81, 0x00}, ""},
-		{[]byte{0x00, 0x00}, "wrong chip: id 0x0000"}, // a VEML6040
-		{[]byte{0xFF, 0xFF}, "wrong chip: id 0xffff"},
-	} {
-		bus := bustest.Play(t, []i2ctest.IO{{Addr: 0x10, W: []byte{0x07}, R: tt.id}})
-		err := Identify(bus, 0x10)
-		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, drivers.ErrWrongChip) || err.Error() != tt.want) {
-			t.Errorf("id % x: got %v: want %q", tt.id, err, tt.want)
-		}
-	}
-	errBus := errors.New("no bus")
-	if err := Identify(&bustest.Failing{Err: errBus}, 0x10); !errors.Is(err, errBus) {
-		t.Errorf("got %v: want %v", err, errBus)
-	}
+	bustest.CheckIdentify(t, Identify, i2ctest.IO{Addr: 0x10, W: []byte{0x07}}, map[string]string{
+		"\x81\xC4": "",
+		"\x81\x00": "",
+		"\x00\x00": "wrong chip: id 0x0000", // a VEML6040
+		"\xFF\xFF": "wrong chip: id 0xffff",
+	})
 }
 
 func TestWrongChip(t *testing.T) {
 	wrong := []i2ctest.IO{{Addr: 0x10, W: []byte{0x07}, R: []byte{0, 0}}}
-	d, _ := newDev(t, bustest.Play(t, wrong, identify, integration(eighth25, 200)), Options{})
-	if err := d.Sense(t.Context(), new(drivers.Measurement)); !errors.Is(err, drivers.ErrWrongChip) {
-		t.Errorf("error %v: want %v", err, drivers.ErrWrongChip)
-	}
-	if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-		t.Errorf("with the right chip: %v", err)
-	}
+	reading.CheckFault(t, wrong, drivers.ErrWrongChip, 0)
 }
 
 func TestNew(t *testing.T) {
-	bus := &i2ctest.Playback{}
-	for _, tt := range []struct {
-		name    string
-		bus     i2c.Bus
-		options Options
-		ok      bool
-	}{
-		{"defaults", bus, Options{}, true},
-		{"the address", bus, Options{Address: 0x10}, true},
-		{"fixed", bus, Options{Gain: Gain1, IntegrationTime: 100 * time.Millisecond}, true},
-		{"no bus", nil, Options{}, false},
-		{"address", bus, Options{Address: 0x48}, false},
-		{"gain alone", bus, Options{Gain: Gain1}, false},
-		{"time alone", bus, Options{IntegrationTime: 100 * time.Millisecond}, false},
-		{"unknown gain", bus, Options{Gain: 5, IntegrationTime: 100 * time.Millisecond}, false},
-		{"unknown time", bus, Options{Gain: Gain1, IntegrationTime: 101 * time.Millisecond}, false},
-		{"negative time", bus, Options{Gain: Gain1, IntegrationTime: -1}, false},
-	} {
-		if _, err := New(tt.bus, tt.options); (err == nil) != tt.ok || !tt.ok && !errors.Is(err, drivers.ErrOptions) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-	}
-	if _, err := New(bus, Options{Gain: Gain1}); err == nil || !strings.HasSuffix(err.Error(), "want both or neither") {
-		t.Errorf("gain alone: error %v", err)
-	}
+	good := []Options{{}, {Address: 0x10}}
 	for _, after := range []int{25, 50, 100, 200, 400, 800} {
-		if _, err := New(bus, Options{Gain: Gain1, IntegrationTime: time.Duration(after) * time.Millisecond}); err != nil {
-			t.Error(err)
-		}
+		good = append(good, Options{Gain: Gain1, IntegrationTime: time.Duration(after) * time.Millisecond})
+	}
+	bustest.CheckNew(t, "veml7700", New, good, map[string]Options{
+		"address":       {Address: 0x48},
+		"gain alone":    {Gain: Gain1},
+		"time alone":    {IntegrationTime: 100 * time.Millisecond},
+		"unknown gain":  {Gain: 5, IntegrationTime: 100 * time.Millisecond},
+		"unknown time":  {Gain: Gain1, IntegrationTime: 101 * time.Millisecond},
+		"negative time": {Gain: Gain1, IntegrationTime: -1},
+	})
+	if _, err := New(&i2ctest.Playback{}, Options{Gain: Gain1}); err == nil || !strings.HasSuffix(err.Error(), "want both or neither") {
+		t.Errorf("gain alone: error %v", err)
 	}
 }
 
-// Whatever a bus answers, a reading ends within its bound, with a value in range
-// or an error of a kind.
 func FuzzSense(f *testing.F) {
-	f.Add(bustest.Answers(identify, integration(eighth25, 99), integration(eighth100, 400)))
-	f.Add(bustest.Answers(identify, integration(eighth25, 0), integration(eighth100, 0), integration(one100, 0),
-		integration(two400, 0xFFFF), integration(one100, 0xFFFF), integration(eighth100, 0xFFFF), integration(eighth25, 0xFFFF)))
-	f.Fuzz(func(t *testing.T, answers []byte) {
-		bus := bustest.Babble(answers)
-		d, slept := newDev(t, &bus, Options{})
-		var m drivers.Measurement
-		if bustest.Check(t, d, &m) {
-			if m.Illuminance < 0 || m.Illuminance > maxIlluminance || uint16(m.Words.Illuminance) == saturated {
-				t.Errorf("got %+v", m)
-			}
-		}
-		if bound := 2 * 1800 * time.Millisecond; time.Duration(*slept) > bound {
-			t.Errorf("waited %v: want at most %v", time.Duration(*slept), bound)
-		}
-	})
+	reading.Fuzz(f, 2*1800*time.Millisecond, func(m drivers.Measurement) bool {
+		return m.Illuminance >= 0 && m.Illuminance <= maxIlluminance && uint16(m.Words.Illuminance) != saturated
+	}, bustest.Answers(identify, integration(eighth25, 99), integration(eighth100, 400)),
+		bustest.Answers(identify, integration(eighth25, 0), integration(eighth100, 0), integration(one100, 0),
+			integration(two400, 0xFFFF), integration(one100, 0xFFFF), integration(eighth100, 0xFFFF), integration(eighth25, 0xFFFF)))
 }

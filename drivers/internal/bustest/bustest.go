@@ -1,13 +1,10 @@
 // Package bustest has what the tests of several drivers share: buses that play,
-// fail and babble, and what must hold of a reading on them.
+// fail, babble and brown out, and what must hold of a driver on them.
 package bustest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,8 +12,6 @@ import (
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/i2c/i2ctest"
 	"periph.io/x/conn/v3/physic"
-
-	"github.com/telltale-iot/telltale/drivers"
 )
 
 // Slept is what a driver's Options.Sleep was asked to wait for in all.
@@ -60,6 +55,24 @@ func (b *Failing) Tx(addr uint16, w, r []byte) error {
 	return b.Bus.Tx(addr, w, r)
 }
 
+// BrownOut is a bus with a chip that browns out before some of the transactions.
+type BrownOut struct {
+	i2c.Bus
+	Reset  func() // what a brown-out does to the chip
+	Before []int  // the transactions, from 0
+
+	count int
+}
+
+// Tx implements i2c.Bus.
+func (b *BrownOut) Tx(addr uint16, w, r []byte) error {
+	if slices.Contains(b.Before, b.count) {
+		b.Reset()
+	}
+	b.count++
+	return b.Bus.Tx(addr, w, r)
+}
+
 // Babble is a bus that answers each read with the next bytes of itself, and
 // fails with EIO when it has no more.
 type Babble []byte
@@ -85,66 +98,4 @@ func Answers(ops ...[]i2ctest.IO) (b []byte) {
 		b = append(b, op.R...)
 	}
 	return b
-}
-
-// Senser is a driver's Dev.
-type Senser interface {
-	fmt.Stringer
-	Sense(ctx context.Context, m *drivers.Measurement) error
-}
-
-// Open makes a driver's Dev on a bus, with waits that take no time.
-type Open func(t testing.TB, bus i2c.Bus) Senser
-
-// FailEach lets each transaction of the first reading and of a later one fail in
-// turn. The reading's error must be the bus's, with the chip's name in front;
-// nothing may be stored; and the next reading must succeed with want, by the
-// transactions of a first reading.
-func FailEach(t *testing.T, open Open, first, later []i2ctest.IO, want drivers.Measurement) {
-	t.Helper()
-	both := slices.Concat(first, later)
-	for at := range both {
-		for _, errno := range []error{syscall.ENXIO, syscall.EIO} {
-			t.Run(fmt.Sprintf("%d/%v", at, errno), func(t *testing.T) {
-				d := open(t, &Failing{Bus: Play(t, both[:at], first), At: at, Err: errno})
-				if at >= len(first) {
-					if err := d.Sense(t.Context(), new(drivers.Measurement)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				var m drivers.Measurement
-				err := d.Sense(t.Context(), &m)
-				if !errors.Is(err, errno) || !strings.HasPrefix(err.Error(), d.String()+": ") {
-					t.Errorf("error %v: want one of %v that wraps %v", err, d, errno)
-				}
-				if m != (drivers.Measurement{}) {
-					t.Errorf("%+v was stored", m)
-				}
-				if err := d.Sense(t.Context(), &m); err != nil || m != want {
-					t.Errorf("the next reading is %+v, %v: want %+v", m, err, want)
-				}
-			})
-		}
-	}
-}
-
-// Check senses once and fails t if that gives an error of no kind, or stores
-// something with an error. It reports whether m is a measurement.
-func Check(t testing.TB, d Senser, m *drivers.Measurement) bool {
-	t.Helper()
-	err := d.Sense(t.Context(), m)
-	if err == nil {
-		return true
-	}
-	if *m != (drivers.Measurement{}) {
-		t.Errorf("%+v was stored with error %v", *m, err)
-	}
-	kinds := []error{
-		drivers.ErrNotReady, drivers.ErrWrongChip, drivers.ErrBadCalibration, drivers.ErrReset, drivers.ErrOutOfRange,
-		drivers.ErrCRC, drivers.ErrLowSupply, syscall.EIO,
-	}
-	if !slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) }) {
-		t.Errorf("error without a kind: %v", err)
-	}
-	return false
 }
