@@ -1,9 +1,6 @@
 package i2csim
 
 import (
-	"errors"
-	"fmt"
-	"sync"
 	"time"
 )
 
@@ -47,33 +44,24 @@ type BME280Options struct {
 }
 
 // BME280 is an emulated Bosch BME280, or a BMP280 if [NewBMP280] made it. It
-// has been powered for long when it is made. It is safe for concurrent use.
+// has been powered for long when it is made. With its IIR filter on, its data are
+// a mean of the last conversion and those before. It is safe for concurrent use.
 type BME280 struct {
-	source      Source
-	now         func() time.Time
-	timing      Timing
+	core
 	calibration Calibration
 	humid       bool // a BME280; a BMP280 has no humidity
 	standby     [8]time.Duration
 
-	mu       sync.Mutex
 	image    [256]byte // chip id and calibration
 	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
 	busyTill time.Time // until then it copies its calibration
 
 	ctrlHum, ctrlMeas, config byte
 	osrsH                     byte  // ctrlHum as of the last write to ctrlMeas
 	pending                   *byte // a write to ctrlMeas that waits for the conversion's end
 
-	// The conversion that runs or, in normal mode, the next. Of no meaning in
-	// sleep mode.
-	start, end time.Time
-
 	data             [8]byte
 	filterT, filterP filter
-	last             Conversion
-	converted        bool
 }
 
 func (o ChipOptions) bme280() BME280Options {
@@ -83,7 +71,7 @@ func (o ChipOptions) bme280() BME280Options {
 // NewBME280 returns a BME280 in sleep mode.
 func NewBME280(o BME280Options) (*BME280, error) {
 	// Table 27.
-	return newBME280(o, 0x60, true, [8]time.Duration{
+	return newBME280("bme280", o, 0x60, true, [8]time.Duration{
 		500 * time.Microsecond, 62500 * time.Microsecond, 125 * time.Millisecond, 250 * time.Millisecond,
 		500 * time.Millisecond, time.Second, 10 * time.Millisecond, 20 * time.Millisecond,
 	})
@@ -92,22 +80,16 @@ func NewBME280(o BME280Options) (*BME280, error) {
 // NewBMP280 returns a BMP280 in sleep mode.
 func NewBMP280(o BME280Options) (*BME280, error) {
 	// BMP280 data sheet, 3.6.3: the last two differ.
-	return newBME280(o, 0x58, false, [8]time.Duration{
+	return newBME280("bmp280", o, 0x58, false, [8]time.Duration{
 		500 * time.Microsecond, 62500 * time.Microsecond, 125 * time.Millisecond, 250 * time.Millisecond,
 		500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second,
 	})
 }
 
-func newBME280(o BME280Options, id byte, humid bool, standby [8]time.Duration) (*BME280, error) {
-	c := &BME280{source: o.Source, now: o.Now, timing: o.Timing, humid: humid, standby: standby}
-	if c.source == nil {
-		return nil, errors.New("i2csim: BME280Options.Source is nil")
-	}
-	if !o.Timing.valid() {
-		return nil, fmt.Errorf("i2csim: BME280Options.Timing is %d: want Maximum or Typical", o.Timing)
-	}
-	if c.now == nil {
-		c.now = time.Now
+func newBME280(name string, o BME280Options, id byte, humid bool, standby [8]time.Duration) (*BME280, error) {
+	c := &BME280{humid: humid, standby: standby}
+	if err := c.setUp(name, ChipOptions{Source: o.Source, Now: o.Now, Timing: o.Timing}, c); err != nil {
+		return nil, err
 	}
 	c.calibration = NewCalibration(o.Seed)
 	if o.Calibration != nil {
@@ -118,63 +100,35 @@ func newBME280(o BME280Options, id byte, humid bool, standby [8]time.Duration) (
 	}
 	c.image[regID] = id
 	c.calibration.store(&c.image, humid)
-	c.reset()
 	return c, nil
 }
 
 // Calibration returns the chip's trimming words.
 func (c *BME280) Calibration() Calibration { return c.calibration }
 
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BME280) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip asleep, with its registers reset.
+func (c *BME280) powerUp(now time.Time) {
 	c.reset()
-	c.deafTill = c.now().Add(startup)
+	c.deafTill = now.Add(startup)
 	c.busyTill = c.deafTill
 }
 
-// LastConversion returns the ground truth of the conversion whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BME280) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value (6.2.1). A lone byte at the end sets
+// write takes pairs of register and value (6.2.1). A lone byte at the end sets
 // the register to be read next.
-func (c *BME280) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
+func (c *BME280) write(p []byte, now time.Time) int {
 	for i, b := range p {
 		if i%2 == 0 {
 			c.pointer = b
 			continue
 		}
-		c.advance(now)
 		c.set(c.pointer, b, now)
 	}
 	return len(p)
 }
 
-// Read fills p from consecutive registers (6.2.2). All of p is of one moment:
+// read fills p from consecutive registers (6.2.2). All of p is of one moment:
 // that is the shadowing of 4.1.
-func (c *BME280) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
+func (c *BME280) read(p []byte, now time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer, now)
 		c.pointer++
@@ -257,7 +211,7 @@ func (c *BME280) reset() {
 	c.pointer, c.ctrlHum, c.ctrlMeas, c.config, c.osrsH, c.pending = 0, 0, 0, 0, 0, nil
 	c.data = skipped
 	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
+	c.forget()
 }
 
 func (c *BME280) mode() byte { return c.ctrlMeas & modeMask }
@@ -305,7 +259,7 @@ func (c *BME280) advance(now time.Time) {
 
 // convert ends the conversion from start to end.
 func (c *BME280) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	osrsT, osrsP := c.ctrlMeas>>5, c.ctrlMeas>>2&0b111
 	c.data = skipped
 	// A chip that does not measure its temperature has one nevertheless, and
@@ -325,7 +279,6 @@ func (c *BME280) convert() {
 		rawH := c.calibration.rawHumidity(e.Humidity, fine)
 		c.data[6], c.data[7] = byte(rawH>>8), byte(rawH)
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // put20 stores a 20-bit word: msb, lsb, xlsb in the high four bits.

@@ -414,8 +414,8 @@ func TestBME280Options(t *testing.T) {
 		options i2csim.BME280Options
 		err     string
 	}{
-		"no source":        {i2csim.BME280Options{}, "i2csim: BME280Options.Source is nil"},
-		"no such timing":   {i2csim.BME280Options{Source: room, Timing: 2}, "i2csim: BME280Options.Timing is 2: want Maximum or Typical"},
+		"no source":        {i2csim.BME280Options{}, "i2csim: bme280: Source is nil"},
+		"no such timing":   {i2csim.BME280Options{Source: room, Timing: 2}, "i2csim: bme280: Timing is 2: want Maximum or Typical"},
 		"H4 of 13 bits":    {i2csim.BME280Options{Source: room, Calibration: &calibration}, "i2csim: calibration H4 is 2048: want -2048 to 2047"},
 		"the wall clock":   {i2csim.BME280Options{Source: room}, ""},
 		"another's timing": {i2csim.BME280Options{Source: room, Timing: i2csim.Typical}, ""},

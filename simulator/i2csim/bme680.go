@@ -3,7 +3,6 @@ package i2csim
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -64,96 +63,63 @@ func bme680Bits(register byte) byte {
 }
 
 // BME680 is an emulated Bosch BME680. It has been powered for long when it is
-// made. It is safe for concurrent use.
+// made. With its IIR filter on, its data are a mean of the last conversion and
+// those before. It is safe for concurrent use.
 type BME680 struct {
-	source      Source
-	now         func() time.Time
+	core
 	calibration bme680Words
 	gas         uint16 // what the gas ADC gives, as it is in 0x2A and 0x2B, without flags
 
-	mu       sync.Mutex
 	image    [256]byte // chip id and calibration
 	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
 	busyTill time.Time // until then it copies its calibration
 
 	control [bme680ControlEnd - bme680Control]byte
 	pending *byte // a write to ctrl_meas that waits for the measurement's end
 
-	// The measurement that runs: gas is the last of it.
-	measuring           bool
-	start, gasFrom, end time.Time
-	status              byte // of the last measurement: new data and index
-	data                [8]byte
-	gasR                [2]byte
-	filterT, filterP    filter
-	last                Conversion
-	converted           bool
+	measuring        bool
+	gasFrom          time.Time // of the measurement that runs: gas is the last of it
+	status           byte      // of the last measurement: new data and index
+	data             [8]byte
+	gasR             [2]byte
+	filterT, filterP filter
 }
 
 // NewBME680 returns a BME680 in sleep mode.
 func NewBME680(o ChipOptions) (*BME680, error) {
-	if err := o.complete("bme680"); err != nil {
+	r := rand.New(rand.NewPCG(o.Seed, 0x0b3e680))
+	c := &BME680{calibration: newBME680Words(r)}
+	if err := c.setUp("bme680", o, c); err != nil {
 		return nil, err
 	}
-	r := rand.New(rand.NewPCG(o.Seed, 0x0b3e680))
-	c := &BME680{source: o.Source, now: o.Now, calibration: newBME680Words(r)}
 	c.gas = uint16(300+r.IntN(400))<<6 | uint16(5+r.IntN(5))
 	c.image[regID] = 0x61
 	c.calibration.store(&c.image)
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BME680) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip asleep, with its registers reset.
+func (c *BME680) powerUp(now time.Time) {
 	c.reset()
-	c.deafTill = c.now().Add(startup)
+	c.deafTill = now.Add(startup)
 	c.busyTill = c.deafTill
 }
 
-// LastConversion returns the ground truth of the measurement whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BME680) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value. A lone byte at the end sets
+// write takes pairs of register and value. A lone byte at the end sets
 // the register to be read next.
-func (c *BME680) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
+func (c *BME680) write(p []byte, now time.Time) int {
 	for i, b := range p {
 		if i%2 == 0 {
 			c.pointer = b
 			continue
 		}
-		c.advance(now)
 		c.set(c.pointer, b, now)
 	}
 	return len(p)
 }
 
-// Read fills p from consecutive registers. All of p is of one moment.
-func (c *BME680) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
+// read fills p from consecutive registers. All of p is of one moment.
+func (c *BME680) read(p []byte, now time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer, now)
 		c.pointer++
@@ -228,7 +194,7 @@ func (c *BME680) reset() {
 	c.pointer, c.pending, c.control = 0, nil, [len(c.control)]byte{}
 	c.measuring, c.status, c.data, c.gasR = false, 0, skipped, [2]byte{}
 	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
+	c.forget()
 }
 
 func (c *BME680) register(r byte) byte { return c.control[r-bme680Control] }
@@ -255,7 +221,7 @@ func (c *BME680) advance(now time.Time) {
 // convert ends the measurement from start to end. Temperature and the other
 // words belong together as in a BME280.
 func (c *BME680) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	osrsT, osrsP := c.register(bme680CtrlMeas)>>5, c.register(bme680CtrlMeas)>>2&0b111
 	c.data = skipped
 	rawT := c.calibration.rawTemperature(e, 20)
@@ -281,7 +247,6 @@ func (c *BME680) convert() {
 			c.gasR[1] |= bme680HeatStab
 		}
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // resolution returns the bits of a temperature or pressure word (3.3.1, 3.3.2):

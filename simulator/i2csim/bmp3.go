@@ -3,7 +3,6 @@ package i2csim
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -66,16 +65,14 @@ var bmp3ControlReset = [len(bmp3Bits)]byte{0x01, 0, 0x02, 0x02, 0x02, 0, 0, 0x02
 var bmp3Skipped = [6]byte{0, 0, 0x80, 0, 0, 0x80}
 
 // BMP3 is an emulated Bosch BMP388 or BMP390. It has been powered for long when
-// it is made. It is safe for concurrent use.
+// it is made. With its IIR filter on, its data are a mean of the last conversion
+// and those before. It is safe for concurrent use.
 type BMP3 struct {
-	source      Source
-	now         func() time.Time
+	core
 	calibration bmp3Words
 
-	mu       sync.Mutex
 	image    [256]byte // chip id and calibration
 	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
 	busyTill time.Time // until then it is being reset
 
 	control          [len(bmp3Bits)]byte
@@ -84,14 +81,8 @@ type BMP3 struct {
 	ready            byte // of STATUS
 	event, interrupt byte // EVENT and INT_STATUS
 
-	// The measurement that runs or, in normal mode, the next. Of no meaning in
-	// sleep mode.
-	start, end time.Time
-
 	data             [6]byte
 	filterT, filterP filter
-	last             Conversion
-	converted        bool
 }
 
 // NewBMP388 returns a BMP388 in sleep mode.
@@ -105,66 +96,38 @@ func NewBMP390(o ChipOptions) (*BMP3, error) {
 }
 
 func newBMP3(o ChipOptions, name string, id, revision byte, words bmp3Words) (*BMP3, error) {
-	if err := o.complete(name); err != nil {
+	c := &BMP3{calibration: words}
+	if err := c.setUp(name, o, c); err != nil {
 		return nil, err
 	}
-	c := &BMP3{source: o.Source, now: o.Now, calibration: words}
 	c.image[bmp3ChipID], c.image[bmp3RevID] = id, revision
 	c.calibration.store(c.image[bmp3Calibration:])
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BMP3) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip asleep, with its registers reset.
+func (c *BMP3) powerUp(now time.Time) {
 	c.reset()
-	c.deafTill = c.now().Add(bmp3Startup)
+	c.deafTill = now.Add(bmp3Startup)
 	c.busyTill = c.deafTill
 }
 
-// LastConversion returns the ground truth of the measurement whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BMP3) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value. A lone byte at the end sets
+// write takes pairs of register and value. A lone byte at the end sets
 // the register to be read next.
-func (c *BMP3) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
+func (c *BMP3) write(p []byte, now time.Time) int {
 	for i, b := range p {
 		if i%2 == 0 {
 			c.pointer = b
 			continue
 		}
-		c.advance(now)
 		c.set(c.pointer, b, now)
 	}
 	return len(p)
 }
 
-// Read fills p from consecutive registers, but for FIFO_DATA, which is read
+// read fills p from consecutive registers, but for FIFO_DATA, which is read
 // again and again. All of p is of one moment: the data registers are shadowed.
-func (c *BMP3) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
+func (c *BMP3) read(p []byte, now time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer, now)
 		if c.pointer != bmp3FIFOData {
@@ -267,7 +230,7 @@ func (c *BMP3) reset() {
 	c.err, c.ready, c.event, c.interrupt = 0, 0, bmp3PowerOn, 0
 	c.data = bmp3Skipped
 	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
+	c.forget()
 }
 
 func (c *BMP3) power() byte { return c.control[bmp3PwrCtrl-bmp3Control] }
@@ -305,7 +268,7 @@ func (c *BMP3) advance(now time.Time) {
 // convert ends the measurement from start to end. What PWR_CTRL does not enable
 // is as after a reset.
 func (c *BMP3) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	osrP, osrT := c.control[bmp3OSR-bmp3Control]&0b111, c.control[bmp3OSR-bmp3Control]>>3
 	c.data = bmp3Skipped
 	c.ready, c.interrupt = 0, bmp3DataReady
@@ -322,7 +285,6 @@ func (c *BMP3) convert() {
 		put24(c.data[:], c.filterP.next(rawP, c.coefficient()))
 		c.ready |= bmp3PressureReady
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // put24 stores a word of 24 bits: xlsb, lsb, msb.
