@@ -1,8 +1,6 @@
 package i2csim
 
-import (
-	"time"
-)
+import "time"
 
 // Registers (BME280 data sheet, 5.3).
 const (
@@ -19,16 +17,8 @@ const (
 )
 
 const (
-	resetWord       = 0xB6
 	statusMeasuring = 1 << 3
 	statusUpdating  = 1 << 0
-
-	modeMask   = 0b11
-	modeSleep  = 0b00
-	modeNormal = 0b11 // both of the others are forced mode
-
-	// startup is the time from power to the first answer (table 1).
-	startup = 2 * time.Millisecond
 )
 
 // skipped are the data registers where nothing was measured (5.4.7 to 5.4.9).
@@ -47,21 +37,14 @@ type BME280Options struct {
 // has been powered for long when it is made. With its IIR filter on, its data are
 // a mean of the last conversion and those before. It is safe for concurrent use.
 type BME280 struct {
-	core
+	bosch
 	calibration Calibration
 	humid       bool // a BME280; a BMP280 has no humidity
 	standby     [8]time.Duration
 
-	image    [256]byte // chip id and calibration
-	pointer  byte      // the register that is read next
-	busyTill time.Time // until then it copies its calibration
-
 	ctrlHum, ctrlMeas, config byte
-	osrsH                     byte  // ctrlHum as of the last write to ctrlMeas
-	pending                   *byte // a write to ctrlMeas that waits for the conversion's end
-
-	data             [8]byte
-	filterT, filterP filter
+	osrsH                     byte // ctrlHum as of the last write to ctrlMeas
+	data                      [8]byte
 }
 
 func (o ChipOptions) bme280() BME280Options {
@@ -88,6 +71,7 @@ func NewBMP280(o BME280Options) (*BME280, error) {
 
 func newBME280(name string, o BME280Options, id byte, humid bool, standby [8]time.Duration) (*BME280, error) {
 	c := &BME280{humid: humid, standby: standby}
+	c.bosch = bosch{sensor: c, width: 20, put: put20, modeByte: &c.ctrlMeas}
 	if err := c.setUp(name, ChipOptions{Source: o.Source, Now: o.Now, Timing: o.Timing}, c); err != nil {
 		return nil, err
 	}
@@ -105,36 +89,6 @@ func newBME280(name string, o BME280Options, id byte, humid bool, standby [8]tim
 
 // Calibration returns the chip's trimming words.
 func (c *BME280) Calibration() Calibration { return c.calibration }
-
-// powerUp leaves the chip asleep, with its registers reset.
-func (c *BME280) powerUp(now time.Time) {
-	c.reset()
-	c.deafTill = now.Add(startup)
-	c.busyTill = c.deafTill
-}
-
-// write takes pairs of register and value (6.2.1). A lone byte at the end sets
-// the register to be read next.
-func (c *BME280) write(p []byte, now time.Time) int {
-	for i, b := range p {
-		if i%2 == 0 {
-			c.pointer = b
-			continue
-		}
-		c.set(c.pointer, b, now)
-	}
-	return len(p)
-}
-
-// read fills p from consecutive registers (6.2.2). All of p is of one moment:
-// that is the shadowing of 4.1.
-func (c *BME280) read(p []byte, now time.Time) bool {
-	for i := range p {
-		p[i] = c.get(c.pointer, now)
-		c.pointer++
-	}
-	return true
-}
 
 func (c *BME280) get(register byte, now time.Time) byte {
 	updating := now.Before(c.busyTill)
@@ -170,8 +124,7 @@ func (c *BME280) set(register, value byte, now time.Time) {
 	switch register {
 	case regReset:
 		if value == resetWord {
-			c.reset()
-			c.busyTill = now.Add(startup)
+			c.softReset(now)
 		}
 	case regCtrlHum:
 		if c.humid && c.pending == nil {
@@ -188,111 +141,43 @@ func (c *BME280) set(register, value byte, now time.Time) {
 	case regConfig:
 		// "Writes to the config register in normal mode may be ignored" (5.4.6):
 		// here they are.
-		if c.ctrlMeas&modeMask != modeNormal {
+		if c.mode() != modeNormal {
 			c.config = value & 0b111_111_01
-			c.filterT, c.filterP = filter{}, filter{} // 3.4.4
+			c.resetFilter() // 3.4.4
 		}
 	}
 }
 
 // control carries out a write to ctrl_meas, which also makes ctrl_hum
 // effective (5.4.3).
-func (c *BME280) control(value byte, now time.Time) {
-	c.ctrlMeas = value
+func (c *BME280) control(value byte, at time.Time) {
 	c.osrsH = c.ctrlHum
-	if now.Before(c.busyTill) {
-		now = c.busyTill
-	}
-	c.start = now
-	c.end = now.Add(c.duration())
+	c.bosch.control(value, at)
 }
 
-func (c *BME280) reset() {
-	c.pointer, c.ctrlHum, c.ctrlMeas, c.config, c.osrsH, c.pending = 0, 0, 0, 0, 0, nil
+func (c *BME280) resetRegisters() {
+	c.ctrlHum, c.ctrlMeas, c.config, c.osrsH = 0, 0, 0, 0
 	c.data = skipped
-	c.filterT, c.filterP = filter{}, filter{}
-	c.forget()
 }
 
-func (c *BME280) mode() byte { return c.ctrlMeas & modeMask }
+func (c *BME280) begin(at time.Time) { c.start, c.end = at, at.Add(c.duration()) }
 
-// measuring reports whether a conversion runs, once the chip has advanced to
-// now.
-func (c *BME280) measuring(now time.Time) bool {
-	return c.mode() != modeSleep && !now.Before(c.start)
-}
-
-// memory returns how many conversions before the last still show in it. With
-// the slowest filter those before 512 do not, in 20 bits: (15/16)^512 is 2^-47.
-func (c *BME280) memory() int {
-	if c.coefficient() > 1 {
-		return 512
-	}
-	return 0
-}
-
-// advance carries out everything that has happened up to now.
-func (c *BME280) advance(now time.Time) {
-	for c.mode() != modeSleep && !now.Before(c.end) {
-		idle := c.standby[c.config>>5]
-		if c.mode() == modeNormal && c.pending == nil {
-			period := c.end.Sub(c.start) + idle
-			forgotten := now.Sub(c.end).Truncate(period) - time.Duration(c.memory())*period
-			if forgotten > 0 {
-				c.start, c.end = c.start.Add(forgotten), c.end.Add(forgotten)
-			}
-		}
-		c.convert()
-		switch {
-		case c.pending != nil:
-			value := *c.pending
-			c.pending = nil
-			c.control(value, c.end)
-		case c.mode() == modeNormal:
-			c.start = c.end.Add(idle)
-			c.end = c.start.Add(c.duration())
-		default:
-			c.ctrlMeas &^= modeMask
-		}
-	}
-}
+func (c *BME280) period() time.Duration { return c.duration() + c.standby[c.config>>5] }
 
 // convert ends the conversion from start to end.
 func (c *BME280) convert() {
-	e := c.conclude()
-	osrsT, osrsP := c.ctrlMeas>>5, c.ctrlMeas>>2&0b111
 	c.data = skipped
-	// A chip that does not measure its temperature has one nevertheless, and
-	// the other words depend on it. One that does gives the driver a rounded
-	// word to compensate with, so that is the one to be inverted.
-	rawT := c.calibration.rawTemperature(e.Temperature, 20)
-	if osrsT != 0 {
-		rawT = c.calibration.rawTemperature(e.Temperature, c.resolution(osrsT))
-		put20(c.data[3:], c.filterT.next(rawT, c.coefficient()))
-	}
-	fine := c.calibration.fine(rawT)
-	if osrsP != 0 {
-		rawP := c.calibration.rawPressure(e.Pressure, fine, c.resolution(osrsP))
-		put20(c.data[0:], c.filterP.next(rawP, c.coefficient()))
-	}
+	e, rawT := c.sample(c.data[:], c.resolution(c.ctrlMeas>>2&0b111), c.resolution(c.ctrlMeas>>5))
 	if c.osrsH != 0 {
-		rawH := c.calibration.rawHumidity(e.Humidity, fine)
+		rawH := c.calibration.rawHumidity(e, rawT)
 		c.data[6], c.data[7] = byte(rawH>>8), byte(rawH)
 	}
 }
 
-// put20 stores a 20-bit word: msb, lsb, xlsb in the high four bits.
-func put20(b []byte, v uint32) {
-	b[0], b[1], b[2] = byte(v>>12), byte(v>>4), byte(v<<4)
-}
+func (c *BME280) celsius(rawT uint32) float64 { return c.calibration.fine(rawT) / 5120 }
 
-// resolution returns the bits of a temperature or pressure word (3.4.2,
-// 3.4.3): 20 with the filter on, else 16 and one more for each doubling.
-func (c *BME280) resolution(osrs byte) uint {
-	if c.coefficient() > 1 {
-		return 20
-	}
-	return 15 + uint(min(osrs, 5))
+func (c *BME280) pascals(rawP, rawT uint32) float64 {
+	return c.calibration.pascals(rawP, c.calibration.fine(rawT))
 }
 
 // coefficient returns the IIR filter's coefficient (table 28), 1 for off.
@@ -313,28 +198,4 @@ func (c *BME280) duration() time.Duration {
 		}
 	}
 	return d
-}
-
-// samples returns the oversampling of an osrs field (5.4.3 and 5.4.5).
-func samples(osrs byte) int {
-	if osrs == 0 {
-		return 0
-	}
-	return 1 << (min(osrs, 5) - 1)
-}
-
-// filter is the memory of the IIR filter for one measure (3.4.4).
-type filter struct {
-	value float64
-	set   bool
-}
-
-// next filters a word. The first passes unchanged.
-func (f *filter) next(raw uint32, coefficient float64) uint32 {
-	if !f.set {
-		f.value, f.set = float64(raw), true
-	} else {
-		f.value += (float64(raw) - f.value) / coefficient
-	}
-	return uint32(f.value + 0.5)
 }
