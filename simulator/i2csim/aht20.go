@@ -1,7 +1,6 @@
 package i2csim
 
 import (
-	"sync"
 	"time"
 )
 
@@ -34,56 +33,32 @@ const (
 // AHT20 is an emulated Aosong AHT20. It has been supplied for long, and is not
 // calibrated, when it is made. It is safe for concurrent use.
 type AHT20 struct {
-	source Source
-	now    func() time.Time
+	core
 
-	mu           sync.Mutex
-	deafTill     time.Time // until then it is not up: its address is not acknowledged
 	calibrating  bool
 	calibratedAt time.Time // if calibrating
 	measuring    bool
-	start, end   time.Time // of the measurement
 	data         [5]byte
-	last         Conversion
-	converted    bool
 }
 
 // NewAHT20 returns an AHT20 that is not calibrated. The data sheet gives one
 // duration for each thing: Timing makes no difference.
 func NewAHT20(o ChipOptions) (*AHT20, error) {
-	if err := o.complete("aht20"); err != nil {
+	c := new(AHT20)
+	if err := c.setUp("aht20", o, c); err != nil {
 		return nil, err
 	}
-	return &AHT20{source: o.Source, now: o.Now}, nil
+	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip answers again after 40 ms and is not
-// calibrated.
-func (c *AHT20) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.restart(c.now().Add(aht20Startup))
+// powerUp lets the chip answer after 40 ms. It is not calibrated then.
+func (c *AHT20) powerUp(now time.Time) {
+	c.restart(now.Add(aht20Startup))
 }
 
-// LastConversion returns the ground truth of the last measurement that ended,
-// if there was one since the supply came.
-func (c *AHT20) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write carries out a command. One that it does not know it does not
+// write carries out a command. One that it does not know it does not
 // acknowledge.
-func (c *AHT20) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
-	c.advance(now)
+func (c *AHT20) write(p []byte, now time.Time) int {
 	if len(p) == 0 {
 		return 0
 	}
@@ -111,16 +86,9 @@ func (c *AHT20) Write(p []byte) int {
 	return len(p)
 }
 
-// Read gives the status, the humidity and the temperature of the last
+// read gives the status, the humidity and the temperature of the last
 // measurement, their checksum, and then nothing: the data line stays high.
-func (c *AHT20) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
+func (c *AHT20) read(p []byte, now time.Time) bool {
 	said := append([]byte{c.status(now)}, c.data[:]...)
 	answer(p, append(said, checksum(aht20CRC, said...)))
 	return true
@@ -148,7 +116,7 @@ func (c *AHT20) measure(now time.Time) {
 
 func (c *AHT20) restart(up time.Time) {
 	c.deafTill, c.calibrating, c.measuring, c.data = up, false, false, [5]byte{}
-	c.last, c.converted = Conversion{}, false
+	c.forget()
 }
 
 // advance carries out everything that has happened up to now. A humidity of
@@ -158,7 +126,7 @@ func (c *AHT20) advance(now time.Time) {
 		return
 	}
 	c.measuring = false
-	e := c.source.At(c.start)
+	e := c.conclude()
 	h := nearest(20, 20, e.percent(), func(raw uint32) float64 {
 		return float64(raw) / (1 << 20) * 100
 	})
@@ -166,5 +134,4 @@ func (c *AHT20) advance(now time.Time) {
 		return float64(raw)/(1<<20)*200 - 50
 	})
 	c.data = [5]byte{byte(h >> 12), byte(h >> 4), byte(h<<4) | byte(t>>16), byte(t >> 8), byte(t)}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }

@@ -1,7 +1,6 @@
 package i2csim_test
 
 import (
-	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,15 +142,11 @@ func TestAHT20ReadsTheSource(t *testing.T) {
 		}
 		h := float64(int(b[1])<<12|int(b[2])<<4|int(b[3])>>4) / 1048576 * 100
 		c := float64(int(b[3]&0xF)<<16|int(b[4])<<8|int(b[5]))/1048576*200 - 50
-		wantH, wantC := float64(want.Humidity)/1e5, float64(want.Temperature-physic.ZeroCelsius)/1e9
+		wantC, wantH := celsiusAndPercent(want)
 		wantH = min(wantH, 100*(1-1./1048576))
 		wantC = min(max(wantC, -50), 150-200./1048576)
-		if math.Abs(h-wantH) > 50./1048576+1e-9 {
-			rt.Errorf("humidity %g, want %g", h, wantH)
-		}
-		if math.Abs(c-wantC) > 100./1048576+1e-9 {
-			rt.Errorf("temperature %g, want %g", c, wantC)
-		}
+		near(rt, "humidity", h, wantH, 50./1048576)
+		near(rt, "temperature", c, wantC, 100./1048576)
 	})
 }
 
@@ -193,17 +188,9 @@ func TestAHT20Truth(t *testing.T) {
 	start := r.now
 	r.must(t, []byte{0xAC, 0x33, 0}, 0)
 	r.Advance(80*ms - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(time.Hour)
-	want := i2csim.Conversion{Environment: source.At(start), Start: start, End: start.Add(80 * ms)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	wantTruth(t, chip, source, start, 80*ms)
+	brownOut(t, chip)
 	r.run(t, []step{{40 * ms, nil, []byte{0x10, 0, 0, 0, 0, 0}, "not calibrated, no data"}})
 }

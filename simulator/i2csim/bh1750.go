@@ -2,7 +2,6 @@ package i2csim
 
 import (
 	"math"
-	"sync"
 	"time"
 )
 
@@ -37,78 +36,44 @@ const (
 // BH1750 is an emulated ROHM BH1750FVI. It is powered down, and has been
 // supplied for long, when it is made. It is safe for concurrent use.
 type BH1750 struct {
-	source Source
-	now    func() time.Time
-	timing Timing
+	core
 
-	mu         sync.Mutex
-	on         bool
-	mt         byte // the measurement time register
-	measuring  byte // the instruction being carried out, 0 for none
-	measureMT  byte // mt as of that instruction
-	start, end time.Time
-	data       uint16
-	last       Conversion
-	converted  bool
+	on        bool
+	mt        byte // the measurement time register
+	measuring byte // the instruction being carried out, 0 for none
+	measureMT byte // mt as of that instruction
+	data      uint16
 }
 
 // NewBH1750 returns a BH1750 that is powered down.
 func NewBH1750(o ChipOptions) (*BH1750, error) {
-	if err := o.complete("bh1750"); err != nil {
+	c := new(BH1750)
+	if err := c.setUp("bh1750", o, c); err != nil {
 		return nil, err
 	}
-	return &BH1750{source: o.Source, now: o.Now, timing: o.Timing, mt: defaultMT}, nil
+	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is powered down, with its registers
-// reset.
-func (c *BH1750) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip powered down, with its registers reset.
+func (c *BH1750) powerUp(time.Time) {
 	c.on, c.mt, c.measuring, c.data = false, defaultMT, 0, 0
-	c.last, c.converted = Conversion{}, false
 }
 
-// LastConversion returns the ground truth of the last measurement that ended,
-// if there was one since the supply came.
-func (c *BH1750) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write carries out one instruction and acknowledges it. The chip "is not able
+// write carries out one instruction and acknowledges it. The chip "is not able
 // to accept plural command without stop condition" (page 10): it acknowledges
 // no second one.
-func (c *BH1750) Write(p []byte) int {
+func (c *BH1750) write(p []byte, now time.Time) int {
 	if len(p) == 0 {
 		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
 	c.instruct(p[0], now)
 	return 1
 }
 
-// Read gives the data register, high byte first, and then nothing: the data
+// read gives the data register, high byte first, and then nothing: the data
 // line stays high.
-func (c *BH1750) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	for i := range p {
-		switch i {
-		case 0:
-			p[i] = byte(c.data >> 8)
-		case 1:
-			p[i] = byte(c.data)
-		default:
-			p[i] = 0xFF
-		}
-	}
+func (c *BH1750) read(p []byte, _ time.Time) bool {
+	answer(p, []byte{byte(c.data >> 8), byte(c.data)})
 	return true
 }
 
@@ -149,8 +114,7 @@ func (c *BH1750) advance(now time.Time) {
 	}
 	// Each result replaces the one before: only the last needs to be made.
 	d := c.duration()
-	passed := now.Sub(c.end).Truncate(d)
-	c.start, c.end = c.start.Add(passed), c.end.Add(passed)
+	c.skip(now, d)
 	c.convert()
 	c.start, c.end = c.end, c.end.Add(d)
 }
@@ -159,8 +123,8 @@ func (c *BH1750) advance(now time.Time) {
 // H- and L-resolution modes, half of that in H-resolution mode 2, at the
 // default measurement time (pages 2 and 10).
 func (c *BH1750) convert() {
-	e := c.source.At(c.start)
-	count := float64(e.Illuminance) / float64(Lux) * 1.2 * float64(c.measureMT) / defaultMT
+	e := c.conclude()
+	count := e.lux() * 1.2 * float64(c.measureMT) / defaultMT
 	step := 1.0
 	switch c.measuring & resolution {
 	case resolutionH2:
@@ -168,9 +132,7 @@ func (c *BH1750) convert() {
 	case resolutionL:
 		step = 4
 	}
-	count = math.Round(count/step) * step
-	c.data = uint16(min(max(count, 0), math.MaxUint16))
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
+	c.data = word16(math.Round(count/step) * step)
 }
 
 // duration returns how long a measurement takes (page 2), which is in

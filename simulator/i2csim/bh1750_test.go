@@ -26,8 +26,6 @@ const (
 	oneTimeL    = 0x23
 )
 
-const ms = time.Millisecond
-
 var (
 	dark     = []byte{0, 0}
 	thousand = []byte{0x04, 0xB0} // 1000 lx x 1.2
@@ -231,22 +229,14 @@ func TestBH1750Truth(t *testing.T) {
 	began := r.now
 	r.must(t, []byte{continuousH}, 0)
 	r.Advance(180*ms - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(1 + 10*180*ms + 100*ms)
 	start := began.Add(10 * 180 * ms)
-	want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(180 * ms)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	wantTruth(t, chip, ramp{began}, start, 180*ms)
 	if got := r.must(t, nil, 2); got[0] != 0 || got[1] != 22 { // 18 lx x 1.2
 		t.Errorf("read % x, want 00 16", got)
 	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.run(t, []step{{time.Second, nil, dark, "powered down, data reset"}})
 }
 

@@ -1,11 +1,6 @@
 package i2csim
 
-import (
-	"errors"
-	"fmt"
-	"sync"
-	"time"
-)
+import "time"
 
 // Registers (BME280 data sheet, 5.3).
 const (
@@ -22,16 +17,8 @@ const (
 )
 
 const (
-	resetWord       = 0xB6
 	statusMeasuring = 1 << 3
 	statusUpdating  = 1 << 0
-
-	modeMask   = 0b11
-	modeSleep  = 0b00
-	modeNormal = 0b11 // both of the others are forced mode
-
-	// startup is the time from power to the first answer (table 1).
-	startup = 2 * time.Millisecond
 )
 
 // skipped are the data registers where nothing was measured (5.4.7 to 5.4.9).
@@ -47,33 +34,17 @@ type BME280Options struct {
 }
 
 // BME280 is an emulated Bosch BME280, or a BMP280 if [NewBMP280] made it. It
-// has been powered for long when it is made. It is safe for concurrent use.
+// has been powered for long when it is made. With its IIR filter on, its data are
+// a mean of the last conversion and those before. It is safe for concurrent use.
 type BME280 struct {
-	source      Source
-	now         func() time.Time
-	timing      Timing
+	bosch
 	calibration Calibration
 	humid       bool // a BME280; a BMP280 has no humidity
 	standby     [8]time.Duration
 
-	mu       sync.Mutex
-	image    [256]byte // chip id and calibration
-	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
-	busyTill time.Time // until then it copies its calibration
-
 	ctrlHum, ctrlMeas, config byte
-	osrsH                     byte  // ctrlHum as of the last write to ctrlMeas
-	pending                   *byte // a write to ctrlMeas that waits for the conversion's end
-
-	// The conversion that runs or, in normal mode, the next. Of no meaning in
-	// sleep mode.
-	start, end time.Time
-
-	data             [8]byte
-	filterT, filterP filter
-	last             Conversion
-	converted        bool
+	osrsH                     byte // ctrlHum as of the last write to ctrlMeas
+	data                      [8]byte
 }
 
 func (o ChipOptions) bme280() BME280Options {
@@ -83,7 +54,7 @@ func (o ChipOptions) bme280() BME280Options {
 // NewBME280 returns a BME280 in sleep mode.
 func NewBME280(o BME280Options) (*BME280, error) {
 	// Table 27.
-	return newBME280(o, 0x60, true, [8]time.Duration{
+	return newBME280("bme280", o, 0x60, true, [8]time.Duration{
 		500 * time.Microsecond, 62500 * time.Microsecond, 125 * time.Millisecond, 250 * time.Millisecond,
 		500 * time.Millisecond, time.Second, 10 * time.Millisecond, 20 * time.Millisecond,
 	})
@@ -92,22 +63,17 @@ func NewBME280(o BME280Options) (*BME280, error) {
 // NewBMP280 returns a BMP280 in sleep mode.
 func NewBMP280(o BME280Options) (*BME280, error) {
 	// BMP280 data sheet, 3.6.3: the last two differ.
-	return newBME280(o, 0x58, false, [8]time.Duration{
+	return newBME280("bmp280", o, 0x58, false, [8]time.Duration{
 		500 * time.Microsecond, 62500 * time.Microsecond, 125 * time.Millisecond, 250 * time.Millisecond,
 		500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second,
 	})
 }
 
-func newBME280(o BME280Options, id byte, humid bool, standby [8]time.Duration) (*BME280, error) {
-	c := &BME280{source: o.Source, now: o.Now, timing: o.Timing, humid: humid, standby: standby}
-	if c.source == nil {
-		return nil, errors.New("i2csim: BME280Options.Source is nil")
-	}
-	if !o.Timing.valid() {
-		return nil, fmt.Errorf("i2csim: BME280Options.Timing is %d: want Maximum or Typical", o.Timing)
-	}
-	if c.now == nil {
-		c.now = time.Now
+func newBME280(name string, o BME280Options, id byte, humid bool, standby [8]time.Duration) (*BME280, error) {
+	c := &BME280{humid: humid, standby: standby}
+	c.bosch = bosch{sensor: c, width: 20, put: put20, modeByte: &c.ctrlMeas}
+	if err := c.setUp(name, ChipOptions{Source: o.Source, Now: o.Now, Timing: o.Timing}, c); err != nil {
+		return nil, err
 	}
 	c.calibration = NewCalibration(o.Seed)
 	if o.Calibration != nil {
@@ -118,69 +84,11 @@ func newBME280(o BME280Options, id byte, humid bool, standby [8]time.Duration) (
 	}
 	c.image[regID] = id
 	c.calibration.store(&c.image, humid)
-	c.reset()
 	return c, nil
 }
 
 // Calibration returns the chip's trimming words.
 func (c *BME280) Calibration() Calibration { return c.calibration }
-
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BME280) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
-	c.deafTill = c.now().Add(startup)
-	c.busyTill = c.deafTill
-}
-
-// LastConversion returns the ground truth of the conversion whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BME280) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value (6.2.1). A lone byte at the end sets
-// the register to be read next.
-func (c *BME280) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
-	for i, b := range p {
-		if i%2 == 0 {
-			c.pointer = b
-			continue
-		}
-		c.advance(now)
-		c.set(c.pointer, b, now)
-	}
-	return len(p)
-}
-
-// Read fills p from consecutive registers (6.2.2). All of p is of one moment:
-// that is the shadowing of 4.1.
-func (c *BME280) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
-	for i := range p {
-		p[i] = c.get(c.pointer, now)
-		c.pointer++
-	}
-	return true
-}
 
 func (c *BME280) get(register byte, now time.Time) byte {
 	updating := now.Before(c.busyTill)
@@ -216,8 +124,7 @@ func (c *BME280) set(register, value byte, now time.Time) {
 	switch register {
 	case regReset:
 		if value == resetWord {
-			c.reset()
-			c.busyTill = now.Add(startup)
+			c.softReset(now)
 		}
 	case regCtrlHum:
 		if c.humid && c.pending == nil {
@@ -234,112 +141,43 @@ func (c *BME280) set(register, value byte, now time.Time) {
 	case regConfig:
 		// "Writes to the config register in normal mode may be ignored" (5.4.6):
 		// here they are.
-		if c.ctrlMeas&modeMask != modeNormal {
+		if c.mode() != modeNormal {
 			c.config = value & 0b111_111_01
-			c.filterT, c.filterP = filter{}, filter{} // 3.4.4
+			c.resetFilter() // 3.4.4
 		}
 	}
 }
 
 // control carries out a write to ctrl_meas, which also makes ctrl_hum
 // effective (5.4.3).
-func (c *BME280) control(value byte, now time.Time) {
-	c.ctrlMeas = value
+func (c *BME280) control(value byte, at time.Time) {
 	c.osrsH = c.ctrlHum
-	if now.Before(c.busyTill) {
-		now = c.busyTill
-	}
-	c.start = now
-	c.end = now.Add(c.duration())
+	c.bosch.control(value, at)
 }
 
-func (c *BME280) reset() {
-	c.pointer, c.ctrlHum, c.ctrlMeas, c.config, c.osrsH, c.pending = 0, 0, 0, 0, 0, nil
+func (c *BME280) resetRegisters() {
+	c.ctrlHum, c.ctrlMeas, c.config, c.osrsH = 0, 0, 0, 0
 	c.data = skipped
-	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
 }
 
-func (c *BME280) mode() byte { return c.ctrlMeas & modeMask }
+func (c *BME280) begin(at time.Time) { c.start, c.end = at, at.Add(c.duration()) }
 
-// measuring reports whether a conversion runs, once the chip has advanced to
-// now.
-func (c *BME280) measuring(now time.Time) bool {
-	return c.mode() != modeSleep && !now.Before(c.start)
-}
-
-// memory returns how many conversions before the last still show in it. With
-// the slowest filter those before 512 do not, in 20 bits: (15/16)^512 is 2^-47.
-func (c *BME280) memory() int {
-	if c.coefficient() > 1 {
-		return 512
-	}
-	return 0
-}
-
-// advance carries out everything that has happened up to now.
-func (c *BME280) advance(now time.Time) {
-	for c.mode() != modeSleep && !now.Before(c.end) {
-		idle := c.standby[c.config>>5]
-		if c.mode() == modeNormal && c.pending == nil {
-			period := c.end.Sub(c.start) + idle
-			forgotten := now.Sub(c.end).Truncate(period) - time.Duration(c.memory())*period
-			if forgotten > 0 {
-				c.start, c.end = c.start.Add(forgotten), c.end.Add(forgotten)
-			}
-		}
-		c.convert()
-		switch {
-		case c.pending != nil:
-			value := *c.pending
-			c.pending = nil
-			c.control(value, c.end)
-		case c.mode() == modeNormal:
-			c.start = c.end.Add(idle)
-			c.end = c.start.Add(c.duration())
-		default:
-			c.ctrlMeas &^= modeMask
-		}
-	}
-}
+func (c *BME280) period() time.Duration { return c.duration() + c.standby[c.config>>5] }
 
 // convert ends the conversion from start to end.
 func (c *BME280) convert() {
-	e := c.source.At(c.start)
-	osrsT, osrsP := c.ctrlMeas>>5, c.ctrlMeas>>2&0b111
 	c.data = skipped
-	// A chip that does not measure its temperature has one nevertheless, and
-	// the other words depend on it. One that does gives the driver a rounded
-	// word to compensate with, so that is the one to be inverted.
-	rawT := c.calibration.rawTemperature(e.Temperature, 20)
-	if osrsT != 0 {
-		rawT = c.calibration.rawTemperature(e.Temperature, c.resolution(osrsT))
-		put20(c.data[3:], c.filterT.next(rawT, c.coefficient()))
-	}
-	fine := c.calibration.fine(rawT)
-	if osrsP != 0 {
-		rawP := c.calibration.rawPressure(e.Pressure, fine, c.resolution(osrsP))
-		put20(c.data[0:], c.filterP.next(rawP, c.coefficient()))
-	}
+	e, rawT := c.sample(c.data[:], c.resolution(c.ctrlMeas>>2&0b111), c.resolution(c.ctrlMeas>>5))
 	if c.osrsH != 0 {
-		rawH := c.calibration.rawHumidity(e.Humidity, fine)
+		rawH := c.calibration.rawHumidity(e, rawT)
 		c.data[6], c.data[7] = byte(rawH>>8), byte(rawH)
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
-// put20 stores a 20-bit word: msb, lsb, xlsb in the high four bits.
-func put20(b []byte, v uint32) {
-	b[0], b[1], b[2] = byte(v>>12), byte(v>>4), byte(v<<4)
-}
+func (c *BME280) celsius(rawT uint32) float64 { return c.calibration.fine(rawT) / 5120 }
 
-// resolution returns the bits of a temperature or pressure word (3.4.2,
-// 3.4.3): 20 with the filter on, else 16 and one more for each doubling.
-func (c *BME280) resolution(osrs byte) uint {
-	if c.coefficient() > 1 {
-		return 20
-	}
-	return 15 + uint(min(osrs, 5))
+func (c *BME280) pascals(rawP, rawT uint32) float64 {
+	return c.calibration.pascals(rawP, c.calibration.fine(rawT))
 }
 
 // coefficient returns the IIR filter's coefficient (table 28), 1 for off.
@@ -360,28 +198,4 @@ func (c *BME280) duration() time.Duration {
 		}
 	}
 	return d
-}
-
-// samples returns the oversampling of an osrs field (5.4.3 and 5.4.5).
-func samples(osrs byte) int {
-	if osrs == 0 {
-		return 0
-	}
-	return 1 << (min(osrs, 5) - 1)
-}
-
-// filter is the memory of the IIR filter for one measure (3.4.4).
-type filter struct {
-	value float64
-	set   bool
-}
-
-// next filters a word. The first passes unchanged.
-func (f *filter) next(raw uint32, coefficient float64) uint32 {
-	if !f.set {
-		f.value, f.set = float64(raw), true
-	} else {
-		f.value += (float64(raw) - f.value) / coefficient
-	}
-	return uint32(f.value + 0.5)
 }

@@ -2,10 +2,8 @@ package i2csim_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -93,12 +91,8 @@ func TestForcedMode(t *testing.T) {
 	if first[2]&0x0F != 0 || first[5]&0x0F != 0 || first[0] == 0x80 || first[3] == 0x80 || first[6] == 0x80 {
 		t.Errorf("data % x: want three measures in 16 bits each", first)
 	}
-	truth, ok := chip.LastConversion()
-	start := r.now.Add(-9300 * time.Microsecond)
-	want := i2csim.Conversion{Environment: ramp{start.Add(-time.Minute)}.At(start), Start: start, End: r.now}
-	if !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	start := r.now.Add(-9300 * us)
+	wantTruth(t, chip, ramp{start.Add(-time.Minute)}, start, 9300*us)
 	r.run(t, []step{
 		{time.Hour, []byte{data}, first, "nothing more happens"},
 		{0, []byte{ctrlMeas, 0b001_001_10}, nil, "10 is forced mode as well"},
@@ -197,10 +191,7 @@ func TestNormalModeTruth(t *testing.T) {
 	began := r.now
 	r.must(t, []byte{config, 0b100_000_00, ctrlMeas, normal1}, 0) // 5.5 ms every 505.5 ms
 	r.Advance(10*505500*time.Microsecond + 5500*time.Microsecond)
-	truth, _ := chip.LastConversion()
-	if want := began.Add(10 * 505500 * time.Microsecond); !truth.Start.Equal(want) || !truth.End.Equal(r.now) {
-		t.Errorf("LastConversion() from %v to %v, want from %v to %v", truth.Start, truth.End, want, r.now)
-	}
+	wantTruth(t, chip, ramp{began}, began.Add(10*505500*us), 5500*us)
 }
 
 func TestModeChangeWaitsForConversion(t *testing.T) {
@@ -249,19 +240,9 @@ func TestPowerCycle(t *testing.T) {
 	calibration := r.must(t, []byte{0x88}, 26)
 	r.must(t, []byte{ctrlHum, 1, config, 0x10, ctrlMeas, normal1}, 0)
 	r.Advance(time.Second)
-	if _, ok := chip.LastConversion(); !ok {
-		t.Fatal("no conversion")
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a reset", truth)
-	}
-	r.Advance(2*time.Millisecond - 1)
-	for _, w := range [][]byte{nil, {id}, {ctrlMeas, normal1}} {
-		if err := r.bus.Tx(r.addr, w, make([]byte, 1)); !errors.Is(err, syscall.ENXIO) {
-			t.Errorf("starting up: write % x: %v, want ENXIO", w, err)
-		}
-	}
+	brownOut(t, chip)
+	r.Advance(2*ms - 1)
+	r.wantDeaf(t, []byte{id}, []byte{ctrlMeas, normal1})
 	r.run(t, []step{
 		{1, []byte{id}, []byte{0x60}, "up"},
 		{0, []byte{ctrlHum}, []byte{0, 0, 0, 0, 0, 0x80}, "reset state"},
@@ -281,27 +262,12 @@ func TestMeasurementWaitsForCalibration(t *testing.T) {
 	})
 }
 
-// steps is an environment that jumps once.
-type steps struct {
-	at            time.Time
-	before, after i2csim.Constant
-}
-
-func (s steps) At(t time.Time) i2csim.Environment {
-	if t.Before(s.at) {
-		return i2csim.Environment(s.before)
-	}
-	return i2csim.Environment(s.after)
-}
-
 func TestFilterStepResponse(t *testing.T) {
 	// Samples to reach 75 % of a step (data sheet, table 6).
 	for code, want := range map[byte]int{0: 1, 1: 2, 2: 5, 3: 11, 4: 22, 5: 22, 7: 22} {
 		c := newClock()
-		high := room
-		high.Pressure += 5000_000_000_000
 		jump := c.now.Add(time.Hour)
-		r, _ := newBME280(t, i2csim.BME280Options{Source: steps{jump, room, high}})
+		r, _ := newBME280(t, i2csim.BME280Options{Source: pressureStep(jump)})
 		sample := func() int {
 			r.must(t, []byte{ctrlMeas, forced1}, 0)
 			r.Advance(time.Second)
@@ -310,7 +276,7 @@ func TestFilterStepResponse(t *testing.T) {
 		r.must(t, []byte{config, code << 2}, 0)
 		from := sample()
 		r.now = jump.Add(time.Hour)
-		fresh, _ := newBME280(t, i2csim.BME280Options{Source: high})
+		fresh, _ := newBME280(t, i2csim.BME280Options{Source: pressureStep(jump).after})
 		fresh.must(t, []byte{config, code << 2, ctrlMeas, forced1}, 0)
 		fresh.Advance(time.Second)
 		to := word20(fresh.must(t, []byte{data}, 3))
@@ -323,8 +289,6 @@ func TestFilterStepResponse(t *testing.T) {
 		}
 	}
 }
-
-func word20(b []byte) int { return int(b[0])<<12 | int(b[1])<<4 | int(b[2])>>4 }
 
 // rising is the room under a pressure that rises by 1 Pa a second.
 type rising struct{ from time.Time }
@@ -414,8 +378,8 @@ func TestBME280Options(t *testing.T) {
 		options i2csim.BME280Options
 		err     string
 	}{
-		"no source":        {i2csim.BME280Options{}, "i2csim: BME280Options.Source is nil"},
-		"no such timing":   {i2csim.BME280Options{Source: room, Timing: 2}, "i2csim: BME280Options.Timing is 2: want Maximum or Typical"},
+		"no source":        {i2csim.BME280Options{}, "i2csim: bme280: Source is nil"},
+		"no such timing":   {i2csim.BME280Options{Source: room, Timing: 2}, "i2csim: bme280: Timing is 2: want Maximum or Typical"},
 		"H4 of 13 bits":    {i2csim.BME280Options{Source: room, Calibration: &calibration}, "i2csim: calibration H4 is 2048: want -2048 to 2047"},
 		"the wall clock":   {i2csim.BME280Options{Source: room}, ""},
 		"another's timing": {i2csim.BME280Options{Source: room, Timing: i2csim.Typical}, ""},

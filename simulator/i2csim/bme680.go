@@ -3,7 +3,6 @@ package i2csim
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -38,8 +37,6 @@ const (
 	bme680GasValid = 1 << 5
 	bme680HeatStab = 1 << 4
 
-	bme680Forced = 0b01 // of mode; nothing else measures
-
 	// bme680Warm is how long the heater takes to its temperature (page 19).
 	bme680Warm = 30 * time.Millisecond
 )
@@ -64,108 +61,41 @@ func bme680Bits(register byte) byte {
 }
 
 // BME680 is an emulated Bosch BME680. It has been powered for long when it is
-// made. It is safe for concurrent use.
+// made. With its IIR filter on, its data are a mean of the last conversion and
+// those before. It is safe for concurrent use.
 type BME680 struct {
-	source      Source
-	now         func() time.Time
+	bosch
 	calibration bme680Words
 	gas         uint16 // what the gas ADC gives, as it is in 0x2A and 0x2B, without flags
 
-	mu       sync.Mutex
-	image    [256]byte // chip id and calibration
-	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
-	busyTill time.Time // until then it copies its calibration
-
-	control [bme680ControlEnd - bme680Control]byte
-	pending *byte // a write to ctrl_meas that waits for the measurement's end
-
-	// The measurement that runs: gas is the last of it.
-	measuring           bool
-	start, gasFrom, end time.Time
-	status              byte // of the last measurement: new data and index
-	data                [8]byte
-	gasR                [2]byte
-	filterT, filterP    filter
-	last                Conversion
-	converted           bool
+	registers [bme680ControlEnd - bme680Control]byte
+	gasFrom   time.Time // of the measurement that runs: gas is the last of it
+	status    byte      // of the last measurement: new data and index
+	data      [8]byte
+	gasR      [2]byte
 }
 
 // NewBME680 returns a BME680 in sleep mode.
 func NewBME680(o ChipOptions) (*BME680, error) {
-	if err := o.complete("bme680"); err != nil {
+	r := rand.New(rand.NewPCG(o.Seed, 0x0b3e680))
+	c := &BME680{calibration: newBME680Words(r)}
+	c.bosch = bosch{
+		sensor: c, width: 20, put: put20, modeByte: &c.registers[bme680CtrlMeas-bme680Control],
+	}
+	if err := c.setUp("bme680", o, c); err != nil {
 		return nil, err
 	}
-	r := rand.New(rand.NewPCG(o.Seed, 0x0b3e680))
-	c := &BME680{source: o.Source, now: o.Now, calibration: newBME680Words(r)}
 	c.gas = uint16(300+r.IntN(400))<<6 | uint16(5+r.IntN(5))
 	c.image[regID] = 0x61
 	c.calibration.store(&c.image)
-	c.reset()
 	return c, nil
-}
-
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BME680) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
-	c.deafTill = c.now().Add(startup)
-	c.busyTill = c.deafTill
-}
-
-// LastConversion returns the ground truth of the measurement whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BME680) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value. A lone byte at the end sets
-// the register to be read next.
-func (c *BME680) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
-	for i, b := range p {
-		if i%2 == 0 {
-			c.pointer = b
-			continue
-		}
-		c.advance(now)
-		c.set(c.pointer, b, now)
-	}
-	return len(p)
-}
-
-// Read fills p from consecutive registers. All of p is of one moment.
-func (c *BME680) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
-	for i := range p {
-		p[i] = c.get(c.pointer, now)
-		c.pointer++
-	}
-	return true
 }
 
 func (c *BME680) get(register byte, now time.Time) byte {
 	switch r := register; {
 	case r == bme680Status:
 		s := c.status
-		if c.measuring && !now.Before(c.start) {
+		if c.measuring(now) {
 			s |= bme680Measuring
 			if c.runsGas() && !now.Before(c.gasFrom) {
 				s |= bme680GasMeasuring
@@ -177,7 +107,7 @@ func (c *BME680) get(register byte, now time.Time) byte {
 	case r == bme680GasR || r == bme680GasR+1:
 		return c.gasR[r-bme680GasR]
 	case r >= bme680Control && r < bme680ControlEnd:
-		return c.control[r-bme680Control]
+		return c.register(r)
 	case now.Before(c.busyTill) && r != regID:
 		return 0 // the calibration is not there yet
 	default:
@@ -189,87 +119,56 @@ func (c *BME680) set(register, value byte, now time.Time) {
 	switch r := register; {
 	case r == regReset:
 		if value == resetWord {
-			c.reset()
-			c.busyTill = now.Add(startup)
+			c.softReset(now)
 		}
 	case r < bme680Control || r >= bme680ControlEnd || c.pending != nil:
 		// No such register, or a mode change is to be carried out first (3.1).
-	case r == bme680CtrlMeas && c.measuring:
-		c.pending = &value
 	case r == bme680CtrlMeas:
-		c.measure(value, now)
+		if value&modeMask != modeForced {
+			value &^= modeMask // nothing else measures
+		}
+		if c.mode() == modeSleep {
+			c.control(value, now)
+		} else {
+			c.pending = &value
+		}
 	default:
-		c.control[r-bme680Control] = value & bme680Bits(r)
+		c.registers[r-bme680Control] = value & bme680Bits(r)
 		if r == bme680Config {
-			c.filterT, c.filterP = filter{}, filter{}
+			c.resetFilter()
 		}
 	}
 }
 
-// measure carries out a write to ctrl_meas.
-func (c *BME680) measure(value byte, now time.Time) {
-	if value&modeMask != bme680Forced {
-		value &^= modeMask
-	}
-	c.control[bme680CtrlMeas-bme680Control] = value
-	if value&modeMask != bme680Forced {
-		return
-	}
-	if now.Before(c.busyTill) {
-		now = c.busyTill
-	}
-	c.measuring, c.status = true, 0
-	c.start = now
-	c.gasFrom = now.Add(c.duration())
+func (c *BME680) resetRegisters() {
+	c.registers = [len(c.registers)]byte{}
+	c.status, c.data, c.gasR = 0, skipped, [2]byte{}
+}
+
+func (c *BME680) begin(at time.Time) {
+	c.status = 0
+	c.start = at
+	c.gasFrom = at.Add(c.duration())
 	c.end = c.gasFrom.Add(c.gasDuration())
 }
 
-func (c *BME680) reset() {
-	c.pointer, c.pending, c.control = 0, nil, [len(c.control)]byte{}
-	c.measuring, c.status, c.data, c.gasR = false, 0, skipped, [2]byte{}
-	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
-}
+// period is none: there is no normal mode.
+func (c *BME680) period() time.Duration { return 0 }
 
-func (c *BME680) register(r byte) byte { return c.control[r-bme680Control] }
+func (c *BME680) register(r byte) byte { return c.registers[r-bme680Control] }
 
 func (c *BME680) runsGas() bool { return c.register(bme680CtrlGas1)&bme680RunGas != 0 }
 
 // setPoint returns which of the ten heater set-points is in use.
 func (c *BME680) setPoint() byte { return min(c.register(bme680CtrlGas1)&0b1111, 9) }
 
-// advance carries out everything that has happened up to now.
-func (c *BME680) advance(now time.Time) {
-	for c.measuring && !now.Before(c.end) {
-		c.convert()
-		c.measuring = false
-		c.control[bme680CtrlMeas-bme680Control] &^= modeMask
-		if c.pending != nil {
-			value := *c.pending
-			c.pending = nil
-			c.measure(value, c.end)
-		}
-	}
-}
-
-// convert ends the measurement from start to end. Temperature and the other
-// words belong together as in a BME280.
+// convert ends the measurement from start to end.
 func (c *BME680) convert() {
-	e := c.source.At(c.start)
-	osrsT, osrsP := c.register(bme680CtrlMeas)>>5, c.register(bme680CtrlMeas)>>2&0b111
 	c.data = skipped
-	rawT := c.calibration.rawTemperature(e, 20)
-	if osrsT != 0 {
-		rawT = c.calibration.rawTemperature(e, c.resolution(osrsT))
-		put20(c.data[3:], c.filterT.next(rawT, c.coefficient()))
-	}
-	celsius := c.calibration.celsius(rawT)
-	if osrsP != 0 {
-		rawP := c.calibration.rawPressure(e, celsius, c.resolution(osrsP))
-		put20(c.data[0:], c.filterP.next(rawP, c.coefficient()))
-	}
+	meas := c.register(bme680CtrlMeas)
+	e, rawT := c.sample(c.data[:], c.resolution(meas>>2&0b111), c.resolution(meas>>5))
 	if c.register(bme680CtrlHum)&0b111 != 0 {
-		binary.BigEndian.PutUint16(c.data[6:], uint16(c.calibration.rawHumidity(e, celsius)))
+		binary.BigEndian.PutUint16(c.data[6:], uint16(c.calibration.rawHumidity(e, rawT)))
 	}
 	c.status = bme680NewData | c.setPoint()
 	c.gasR = [2]byte{}
@@ -281,16 +180,12 @@ func (c *BME680) convert() {
 			c.gasR[1] |= bme680HeatStab
 		}
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
-// resolution returns the bits of a temperature or pressure word (3.3.1, 3.3.2):
-// 20 with the filter on, else 16 and one more for each doubling.
-func (c *BME680) resolution(osrs byte) uint {
-	if c.coefficient() > 1 {
-		return 20
-	}
-	return 15 + uint(min(osrs, 5))
+func (c *BME680) celsius(rawT uint32) float64 { return c.calibration.celsius(rawT) }
+
+func (c *BME680) pascals(rawP, rawT uint32) float64 {
+	return c.calibration.pascals(rawP, c.calibration.celsius(rawT))
 }
 
 // coefficient returns by what part a sample moves the IIR filter: one more than
@@ -424,19 +319,9 @@ func (w *bme680Words) percent(raw uint32, celsius float64) float64 {
 	return h + (float64(w.H6)/16384+float64(w.H7)/2097152*celsius)*h*h
 }
 
-// rawTemperature returns the word of the given resolution (left in 20 bits)
-// whose temperature is nearest to e's.
-func (w *bme680Words) rawTemperature(e Environment, bits uint) uint32 {
-	return nearest(20, bits, e.celsius(), w.celsius)
-}
-
-// rawPressure does the same for the pressure at a temperature.
-func (w *bme680Words) rawPressure(e Environment, celsius float64, bits uint) uint32 {
-	// The word falls as the pressure rises.
-	return nearest(20, bits, -e.pascals(), func(raw uint32) float64 { return -w.pascals(raw, celsius) })
-}
-
-// rawHumidity does the same for the humidity, with 16 bits.
-func (w *bme680Words) rawHumidity(e Environment, celsius float64) uint32 {
+// rawHumidity returns the word whose humidity is nearest to e's, at the
+// temperature that the word rawT says.
+func (w *bme680Words) rawHumidity(e Environment, rawT uint32) uint32 {
+	celsius := w.celsius(rawT)
 	return nearest(16, 16, e.percent(), func(raw uint32) float64 { return w.percent(raw, celsius) })
 }

@@ -2,10 +2,8 @@ package i2csim_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"syscall"
 	"testing"
 	"time"
 
@@ -90,10 +88,7 @@ func TestBME680ForcedMode(t *testing.T) {
 		t.Errorf("data % x: want three measures in 16 bits each", first)
 	}
 	start := began.Add(time.Minute)
-	want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(bme680Once)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	wantTruth(t, chip, ramp{began}, start, bme680Once)
 	r.run(t, []step{
 		{time.Hour, []byte{bme680Data}, first, "nothing more happens"},
 		{0, []byte{bme680CtrlMeas, forced1}, nil, "again"},
@@ -194,19 +189,9 @@ func TestBME680PowerCycle(t *testing.T) {
 	calibration := r.must(t, []byte{0x8A}, 23)
 	r.must(t, []byte{bme680CtrlHum, 1, bme680Config, 8, bme680CtrlMeas, forced1}, 0)
 	r.Advance(time.Second)
-	if _, ok := chip.LastConversion(); !ok {
-		t.Fatal("no conversion")
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a reset", truth)
-	}
+	brownOut(t, chip)
 	r.Advance(2*ms - 1)
-	for _, w := range [][]byte{nil, {id}, {bme680CtrlMeas, forced1}} {
-		if err := r.bus.Tx(r.addr, w, make([]byte, 1)); !errors.Is(err, syscall.ENXIO) {
-			t.Errorf("starting up: write % x: %v, want ENXIO", w, err)
-		}
-	}
+	r.wantDeaf(t, []byte{id}, []byte{bme680CtrlMeas, forced1})
 	r.run(t, []step{
 		{1, []byte{id}, []byte{0x61}, "up"},
 		{0, []byte{bme680CtrlHum}, []byte{0, 0, 0, 0}, "reset state"},
@@ -219,13 +204,10 @@ func TestBME680PowerCycle(t *testing.T) {
 }
 
 func TestBME680Filter(t *testing.T) {
-	// After a step each sample comes nearer by the part 1/(coefficient + 1).
 	for code, coefficient := range []float64{0, 1, 3, 7, 15, 31, 63, 127} {
 		c := newClock()
-		high := room
-		high.Pressure += 5000_000_000_000
 		jump := c.now.Add(time.Hour)
-		r, _ := newChip(t, "bme680", 0x76, i2csim.ChipOptions{Source: steps{jump, room, high}})
+		r, _ := newChip(t, "bme680", 0x76, i2csim.ChipOptions{Source: pressureStep(jump)})
 		word := func(meas byte) float64 {
 			r.must(t, []byte{bme680CtrlMeas, meas}, 0)
 			r.Advance(time.Second)
@@ -242,12 +224,7 @@ func TestBME680Filter(t *testing.T) {
 		moved = append(moved, word(forced)) // the filter's memory was kept
 		r.must(t, []byte{bme680Config, byte(code) << 2}, 0)
 		to := word(forced) // writing the filter resets it
-		for n, w := range moved {
-			want := to + (from-to)*math.Pow(coefficient/(coefficient+1), float64(n+1))
-			if math.Abs(w-want) > 8 {
-				t.Errorf("coefficient %g: sample %d is %g, want %g on the way from %g to %g", coefficient, n, w, want, from, to)
-			}
-		}
+		wantFiltered(t, coefficient, from, moved, to)
 	}
 }
 

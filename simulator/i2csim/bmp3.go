@@ -3,7 +3,6 @@ package i2csim
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -39,16 +38,12 @@ const (
 
 	bmp3PressureOn = 1 << 0
 	bmp3TempOn     = 1 << 1
-	bmp3ModeMask   = 0b11 << 4
-	bmp3Normal     = 0b11 << 4 // 00 is sleep, both of the others are forced mode
+	bmp3ModeShift  = 4
 
-	bmp3SoftReset = 0xB6
 	bmp3FlushFIFO = 0xB0
 	bmp3ExtMode   = 0x34
 	bmp3Nop       = 0x00
 
-	// bmp3Startup is the time from power, or from a soft reset, to readiness.
-	bmp3Startup = 2 * time.Millisecond
 	// bmp3EmptyFIFO is what FIFO_DATA gives when there is no frame.
 	bmp3EmptyFIFO = 0x80
 )
@@ -66,32 +61,17 @@ var bmp3ControlReset = [len(bmp3Bits)]byte{0x01, 0, 0x02, 0x02, 0x02, 0, 0, 0x02
 var bmp3Skipped = [6]byte{0, 0, 0x80, 0, 0, 0x80}
 
 // BMP3 is an emulated Bosch BMP388 or BMP390. It has been powered for long when
-// it is made. It is safe for concurrent use.
+// it is made. With its IIR filter on, its data are a mean of the last conversion
+// and those before. It is safe for concurrent use.
 type BMP3 struct {
-	source      Source
-	now         func() time.Time
+	bosch
 	calibration bmp3Words
 
-	mu       sync.Mutex
-	image    [256]byte // chip id and calibration
-	pointer  byte      // the register that is read next
-	deafTill time.Time // until then it is not up: its address is not acknowledged
-	busyTill time.Time // until then it is being reset
-
-	control          [len(bmp3Bits)]byte
-	pending          *byte // a write to PWR_CTRL that waits for the measurement's end
+	registers        [len(bmp3Bits)]byte // the control registers
 	err              byte
 	ready            byte // of STATUS
 	event, interrupt byte // EVENT and INT_STATUS
-
-	// The measurement that runs or, in normal mode, the next. Of no meaning in
-	// sleep mode.
-	start, end time.Time
-
 	data             [6]byte
-	filterT, filterP filter
-	last             Conversion
-	converted        bool
 }
 
 // NewBMP388 returns a BMP388 in sleep mode.
@@ -105,66 +85,22 @@ func NewBMP390(o ChipOptions) (*BMP3, error) {
 }
 
 func newBMP3(o ChipOptions, name string, id, revision byte, words bmp3Words) (*BMP3, error) {
-	if err := o.complete(name); err != nil {
+	c := &BMP3{calibration: words}
+	c.bosch = bosch{
+		sensor: c, width: 24, put: put24,
+		modeByte: &c.registers[bmp3PwrCtrl-bmp3Control], modeShift: bmp3ModeShift,
+	}
+	if err := c.setUp(name, o, c); err != nil {
 		return nil, err
 	}
-	c := &BMP3{source: o.Source, now: o.Now, calibration: words}
 	c.image[bmp3ChipID], c.image[bmp3RevID] = id, revision
 	c.calibration.store(c.image[bmp3Calibration:])
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: all registers are reset, and the chip answers
-// again after its start-up time of 2 ms.
-func (c *BMP3) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
-	c.deafTill = c.now().Add(bmp3Startup)
-	c.busyTill = c.deafTill
-}
-
-// LastConversion returns the ground truth of the measurement whose result is in
-// the data registers now, if there was one since the last reset. With the IIR
-// filter on, the registers hold a mean of it and of those before.
-func (c *BMP3) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes pairs of register and value. A lone byte at the end sets
-// the register to be read next.
-func (c *BMP3) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
-	for i, b := range p {
-		if i%2 == 0 {
-			c.pointer = b
-			continue
-		}
-		c.advance(now)
-		c.set(c.pointer, b, now)
-	}
-	return len(p)
-}
-
-// Read fills p from consecutive registers, but for FIFO_DATA, which is read
+// read fills p from consecutive registers, but for FIFO_DATA, which is read
 // again and again. All of p is of one moment: the data registers are shadowed.
-func (c *BMP3) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
+func (c *BMP3) read(p []byte, now time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer, now)
 		if c.pointer != bmp3FIFOData {
@@ -202,8 +138,8 @@ func (c *BMP3) get(register byte, now time.Time) byte {
 		return take(&c.interrupt)
 	case r == bmp3FIFOData:
 		return bmp3EmptyFIFO
-	case r >= bmp3Control && int(r) < bmp3Control+len(c.control):
-		return c.control[r-bmp3Control]
+	case r >= bmp3Control && int(r) < bmp3Control+len(c.registers):
+		return c.register(r)
 	case resetting && r >= bmp3Calibration:
 		return 0 // the calibration is not there yet
 	default:
@@ -220,12 +156,12 @@ func (c *BMP3) set(register, value byte, now time.Time) {
 		if c.measuring(now) {
 			c.pending = &value
 		} else {
-			c.setPower(value, now)
+			c.control(value, now)
 		}
-	case r >= bmp3Control && int(r) < bmp3Control+len(c.control):
-		c.control[r-bmp3Control] = value & bmp3Bits[r-bmp3Control]
+	case r >= bmp3Control && int(r) < bmp3Control+len(c.registers):
+		c.registers[r-bmp3Control] = value & bmp3Bits[r-bmp3Control]
 		if r == bmp3Config {
-			c.filterT, c.filterP = filter{}, filter{}
+			c.resetFilter()
 		}
 	}
 }
@@ -234,99 +170,53 @@ func (c *BMP3) command(op byte, now time.Time) {
 	switch {
 	case now.Before(c.busyTill):
 		c.err |= bmp3ErrCmd
-	case op == bmp3SoftReset:
-		c.reset()
-		c.busyTill = now.Add(bmp3Startup)
+	case op == resetWord:
+		c.softReset(now)
 	case op != bmp3FlushFIFO && op != bmp3ExtMode && op != bmp3Nop:
 		c.err |= bmp3ErrCmd
 	}
 }
 
-// setPower carries out a write to PWR_CTRL.
-func (c *BMP3) setPower(value byte, now time.Time) {
-	c.control[bmp3PwrCtrl-bmp3Control] = value
-	if now.Before(c.busyTill) {
-		now = c.busyTill
-	}
-	c.begin(now)
-}
-
-// begin starts a measurement if the mode is not sleep. One that takes longer
-// than the output data rate's period is a configuration error, which ends normal
-// mode.
-func (c *BMP3) begin(at time.Time) {
-	c.start, c.end = at, at.Add(c.duration())
-	if c.mode() == bmp3Normal && c.duration() > c.period() {
-		c.err |= bmp3ErrConf
-		c.sleep()
-	}
-}
-
-func (c *BMP3) reset() {
-	c.pointer, c.pending, c.control = 0, nil, bmp3ControlReset
+func (c *BMP3) resetRegisters() {
+	c.registers = bmp3ControlReset
 	c.err, c.ready, c.event, c.interrupt = 0, 0, bmp3PowerOn, 0
 	c.data = bmp3Skipped
-	c.filterT, c.filterP = filter{}, filter{}
-	c.last, c.converted = Conversion{}, false
 }
 
-func (c *BMP3) power() byte { return c.control[bmp3PwrCtrl-bmp3Control] }
-func (c *BMP3) mode() byte  { return c.power() & bmp3ModeMask }
-func (c *BMP3) sleep()      { c.control[bmp3PwrCtrl-bmp3Control] &^= bmp3ModeMask }
+func (c *BMP3) register(r byte) byte { return c.registers[r-bmp3Control] }
 
-// measuring reports whether a measurement runs, once the chip has advanced to
-// now.
-func (c *BMP3) measuring(now time.Time) bool { return c.mode() != 0 && !now.Before(c.start) }
-
-// advance carries out everything that has happened up to now.
-func (c *BMP3) advance(now time.Time) {
-	for c.mode() != 0 && !now.Before(c.end) {
-		if c.mode() == bmp3Normal && c.pending == nil && c.duration() <= c.period() {
-			period := c.period()
-			forgotten := now.Sub(c.end).Truncate(period) - time.Duration(c.memory())*period
-			if forgotten > 0 {
-				c.start, c.end = c.start.Add(forgotten), c.end.Add(forgotten)
-			}
-		}
-		c.convert()
-		switch {
-		case c.pending != nil:
-			value := *c.pending
-			c.pending = nil
-			c.setPower(value, c.end)
-		case c.mode() == bmp3Normal:
-			c.begin(c.start.Add(c.period()))
-		default:
-			c.sleep()
-		}
+// begin starts a measurement. One that takes longer than the output data rate's
+// period is a configuration error, which ends normal mode.
+func (c *BMP3) begin(at time.Time) {
+	c.start, c.end = at, at.Add(c.duration())
+	if c.mode() == modeNormal && c.period() == 0 {
+		c.err |= bmp3ErrConf
+		c.sleepMode()
 	}
 }
 
 // convert ends the measurement from start to end. What PWR_CTRL does not enable
 // is as after a reset.
 func (c *BMP3) convert() {
-	e := c.source.At(c.start)
-	osrP, osrT := c.control[bmp3OSR-bmp3Control]&0b111, c.control[bmp3OSR-bmp3Control]>>3
-	c.data = bmp3Skipped
-	c.ready, c.interrupt = 0, bmp3DataReady
-	// As in a BME280, the pressure's word is for the temperature's word that the
-	// driver gets.
-	rawT := c.calibration.rawTemperature(e, 24)
-	if c.power()&bmp3TempOn != 0 {
-		rawT = c.calibration.rawTemperature(e, c.resolution(osrT))
-		put24(c.data[3:], c.filterT.next(rawT, c.coefficient()))
-		c.ready |= bmp3TempReady
-	}
-	if c.power()&bmp3PressureOn != 0 {
-		rawP := c.calibration.rawPressure(e, c.calibration.celsius(rawT), c.resolution(osrP))
-		put24(c.data[:], c.filterP.next(rawP, c.coefficient()))
+	power, osr := c.register(bmp3PwrCtrl), c.register(bmp3OSR)
+	c.data, c.ready, c.interrupt = bmp3Skipped, 0, bmp3DataReady
+	var bitsP, bitsT uint
+	if power&bmp3PressureOn != 0 {
+		bitsP = c.resolution(osr & 0b111)
 		c.ready |= bmp3PressureReady
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
+	if power&bmp3TempOn != 0 {
+		bitsT = c.resolution(osr >> 3)
+		c.ready |= bmp3TempReady
+	}
+	c.sample(c.data[:], bitsP, bitsT)
 }
 
-// put24 stores a word of 24 bits: xlsb, lsb, msb.
-func put24(b []byte, v uint32) { b[0], b[1], b[2] = byte(v), byte(v>>8), byte(v>>16) }
+func (c *BMP3) celsius(rawT uint32) float64 { return c.calibration.celsius(rawT) }
+
+func (c *BMP3) pascals(rawP, rawT uint32) float64 {
+	return c.calibration.pascals(rawP, c.calibration.celsius(rawT))
+}
 
 // resolution returns the bits of a word: 16 and one more for each doubling of
 // the oversampling, all 24 with the filter on.
@@ -340,37 +230,33 @@ func (c *BMP3) resolution(osr byte) uint {
 // coefficient returns by what part a sample moves the filter: one more than the
 // data sheet's coefficient, 1 for off.
 func (c *BMP3) coefficient() float64 {
-	return float64(int(1) << (c.control[bmp3Config-bmp3Control] >> 1))
-}
-
-// memory returns how many measurements before the last still show in it: those
-// before have lost more than 2^28 of their weight.
-func (c *BMP3) memory() int {
-	if c.coefficient() == 1 {
-		return 0
-	}
-	return 20 * int(c.coefficient())
+	return float64(int(1) << (c.register(bmp3Config) >> 1))
 }
 
 // duration returns how long a measurement takes (3.9.2). The data sheet has one
 // formula for it, so this does not depend on Timing.
 func (c *BMP3) duration() time.Duration {
 	const sample = 2020 * time.Microsecond
-	osr := c.control[bmp3OSR-bmp3Control]
+	osr := c.register(bmp3OSR)
 	d := 234 * time.Microsecond
-	if c.power()&bmp3PressureOn != 0 {
+	if c.register(bmp3PwrCtrl)&bmp3PressureOn != 0 {
 		d += 392*time.Microsecond + sample<<min(osr&0b111, 5)
 	}
-	if c.power()&bmp3TempOn != 0 {
+	if c.register(bmp3PwrCtrl)&bmp3TempOn != 0 {
 		d += 163*time.Microsecond + sample<<min(osr>>3, 5)
 	}
 	return d
 }
 
 // period returns the time between two measurements in normal mode: 200 Hz
-// and slower by powers of two, as register ODR says.
+// and slower by powers of two, as register ODR says; 0 if a measurement takes
+// longer.
 func (c *BMP3) period() time.Duration {
-	return 5 * time.Millisecond << min(c.control[bmp3ODR-bmp3Control], 0x11)
+	period := 5 * time.Millisecond << min(c.register(bmp3ODR), 0x11)
+	if c.duration() > period {
+		return 0
+	}
+	return period
 }
 
 // bmp3Words are the trimming words (BMP388 data sheet, 9.1).
@@ -445,16 +331,4 @@ func (w *bmp3Words) pascals(raw uint32, t float64) float64 {
 		t*((float64(w.P2)-bias)/(1<<29)+t*(float64(w.P3)/(1<<32)+t*float64(w.P4)/(1<<37)))
 	square := (float64(w.P9) + t*float64(w.P10)) / (1 << 48)
 	return offset + u*(linear+u*(square+u*float64(w.P11)/(1<<65)))
-}
-
-// rawTemperature returns the word of the given resolution (left in 24 bits)
-// whose temperature is nearest to e's.
-func (w *bmp3Words) rawTemperature(e Environment, bits uint) uint32 {
-	return nearest(24, bits, e.celsius(), w.celsius)
-}
-
-// rawPressure does the same for the pressure at the temperature t.
-func (w *bmp3Words) rawPressure(e Environment, t float64, bits uint) uint32 {
-	// The word falls as the pressure rises.
-	return nearest(24, bits, -e.pascals(), func(raw uint32) float64 { return -w.pascals(raw, t) })
 }

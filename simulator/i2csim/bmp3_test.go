@@ -2,10 +2,8 @@ package i2csim_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"syscall"
 	"testing"
 	"time"
 
@@ -105,10 +103,7 @@ func TestBMP3ForcedMode(t *testing.T) {
 		t.Errorf("temperature % x: want 16 bits of 24", second)
 	}
 	start := began.Add(time.Minute)
-	want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(bmp3Once)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	wantTruth(t, chip, ramp{began}, start, bmp3Once)
 	r.run(t, []step{
 		{0, []byte{bmp3Status}, []byte{0x10}, "nothing new"},
 		{time.Hour, []byte{bmp3Data}, first, "nothing more happens"},
@@ -188,10 +183,7 @@ func TestBMP3NormalMode(t *testing.T) {
 				{0, []byte{bmp3Err}, []byte{0}, "no error"},
 			})
 			start := began.Add(1001 * period)
-			want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(bmp3Once)}
-			if truth, ok := chip.LastConversion(); !ok || truth != want {
-				t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-			}
+			wantTruth(t, chip, ramp{began}, start, bmp3Once)
 		})
 	}
 }
@@ -243,19 +235,9 @@ func TestBMP3PowerCycle(t *testing.T) {
 	r.must(t, []byte{bmp3OSR, 0, bmp3ODR, 2, bmp3Config, 4, bmp3Event}, 1)
 	r.must(t, []byte{bmp3Power, bmp3Normal}, 0)
 	r.Advance(time.Second)
-	if _, ok := chip.LastConversion(); !ok {
-		t.Fatal("no conversion")
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a reset", truth)
-	}
+	brownOut(t, chip)
 	r.Advance(2*ms - 1)
-	for _, w := range [][]byte{nil, {0}, {bmp3Power, bmp3Normal}} {
-		if err := r.bus.Tx(r.addr, w, make([]byte, 1)); !errors.Is(err, syscall.ENXIO) {
-			t.Errorf("starting up: write % x: %v, want ENXIO", w, err)
-		}
-	}
+	r.wantDeaf(t, []byte{0}, []byte{bmp3Power, bmp3Normal})
 	r.run(t, []step{
 		{1, []byte{0}, []byte{0x60, 1, 0, 0x10}, "up"},
 		{0, []byte{bmp3Event}, []byte{1}, "power-on detected"},
@@ -269,13 +251,10 @@ func TestBMP3PowerCycle(t *testing.T) {
 }
 
 func TestBMP3Filter(t *testing.T) {
-	// After a step each sample comes nearer by the part 1/(coefficient + 1).
 	for code, coefficient := range []float64{0, 1, 3, 7, 15, 31, 63, 127} {
 		c := newClock()
-		high := room
-		high.Pressure += 5000 * physic.Pascal
 		jump := c.now.Add(time.Hour)
-		r, _ := newChip(t, "bmp388", 0x76, i2csim.ChipOptions{Source: steps{jump, room, high}})
+		r, _ := newChip(t, "bmp388", 0x76, i2csim.ChipOptions{Source: pressureStep(jump)})
 		word := func() float64 {
 			r.must(t, []byte{bmp3Power, bmp3Forced}, 0)
 			r.Advance(time.Second)
@@ -288,12 +267,7 @@ func TestBMP3Filter(t *testing.T) {
 		moved := []float64{word(), word(), word()}
 		r.must(t, []byte{bmp3Config, byte(code) << 1}, 0)
 		to := word() // writing the filter resets it
-		for n, w := range moved {
-			want := to + (from-to)*math.Pow(coefficient/(coefficient+1), float64(n+1))
-			if math.Abs(w-want) > 8 {
-				t.Errorf("coefficient %g: sample %d is %g, want %g on the way from %g to %g", coefficient, n, w, want, from, to)
-			}
-		}
+		wantFiltered(t, coefficient, from, moved, to)
 	}
 }
 

@@ -3,8 +3,6 @@ package i2csim
 import (
 	"math"
 	"sort"
-
-	"periph.io/x/conn/v3/physic"
 )
 
 // The formulas of BME280 data sheet, appendix 8.1 (double precision), written
@@ -41,24 +39,11 @@ func (c *Calibration) percent(rawH uint32, fine float64) float64 {
 	return h * (1 - float64(c.H1)*h/524288)
 }
 
-// rawTemperature returns the word of the given resolution (16 to 20 bits, left
-// in 20) whose temperature is nearest to t.
-func (c *Calibration) rawTemperature(t physic.Temperature, bits uint) uint32 {
-	celsius := float64(t-physic.ZeroCelsius) / float64(physic.Kelvin)
-	return nearest(20, bits, celsius, func(raw uint32) float64 { return c.fine(raw) / 5120 })
-}
-
-// rawPressure does the same for a pressure at the temperature that fine says.
-func (c *Calibration) rawPressure(p physic.Pressure, fine float64, bits uint) uint32 {
-	pascals := float64(p) / float64(physic.Pascal)
-	// The word falls as the pressure rises.
-	return nearest(20, bits, -pascals, func(raw uint32) float64 { return -c.pascals(raw, fine) })
-}
-
-// rawHumidity does the same for a humidity, with 16 bits.
-func (c *Calibration) rawHumidity(h physic.RelativeHumidity, fine float64) uint32 {
-	percent := float64(h) / float64(physic.PercentRH)
-	return nearest(16, 16, percent, func(raw uint32) float64 { return c.percent(raw, fine) })
+// rawHumidity returns the word whose humidity is nearest to e's, at the
+// temperature that the word rawT says.
+func (c *Calibration) rawHumidity(e Environment, rawT uint32) uint32 {
+	fine := c.fine(rawT)
+	return nearest(16, 16, e.percent(), func(raw uint32) float64 { return c.percent(raw, fine) })
 }
 
 // nearest returns the word for which the rising function f comes nearest to

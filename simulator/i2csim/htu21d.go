@@ -3,7 +3,6 @@ package i2csim
 import (
 	"math"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -90,26 +89,18 @@ func si7021Kind() htuKind {
 // if [NewSi7021] made it. It is idle, and has been supplied for long, when it
 // is made. It is safe for concurrent use.
 type HTU21D struct {
-	source Source
-	now    func() time.Time
-	sleep  func(time.Duration)
-	timing Timing
+	core
 	kind   htuKind
 	serial [8]byte // SNA and SNB of a Si7021; SNB, SNC and SNA of a HTU21D
 
-	mu        sync.Mutex
-	deafTill  time.Time // until then its address is not acknowledged
 	user, hot byte
 
 	// The measurement that runs.
 	measuring, humid bool
 	hold             bool // a read waits for its end
-	start, end       time.Time
 
-	lastT     uint16 // of the last measurement of humidity
-	data      []byte // for the next read; there is nothing to be read if empty
-	last      Conversion
-	converted bool
+	lastT uint16 // of the last measurement of humidity
+	data  reply
 }
 
 // NewHTU21D returns a HTU21D that is idle.
@@ -133,46 +124,28 @@ func NewSi7021(o ChipOptions) (*HTU21D, error) {
 }
 
 func newHTU21D(name string, o ChipOptions, kind htuKind) (*HTU21D, error) {
-	if err := o.complete(name); err != nil {
+	c := &HTU21D{kind: kind}
+	if err := c.setUp(name, o, c); err != nil {
 		return nil, err
 	}
-	c := &HTU21D{source: o.Source, now: o.Now, sleep: o.Sleep, timing: o.Timing, kind: kind}
 	r := rand.New(rand.NewPCG(o.Seed, 0x477521d))
 	for i := range c.serial {
 		c.serial[i] = byte(r.Uint32())
 	}
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is idle after its start-up time, with its
-// registers reset.
-func (c *HTU21D) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip idle, with its registers reset.
+func (c *HTU21D) powerUp(now time.Time) {
 	c.user = 0
 	c.reset()
-	c.deafTill = c.now().Add(c.kind.powerUp[c.timing])
-	c.last, c.converted = Conversion{}, false
+	c.deafTill = now.Add(c.kind.powerUp[c.timing])
 }
 
-// LastConversion returns the ground truth of the last measurement that ended,
-// if there was one since the supply came.
-func (c *HTU21D) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write carries out one command. One that there is not, and bytes beyond it,
+// write carries out one command. One that there is not, and bytes beyond it,
 // are not acknowledged; during a measurement the address is not.
-func (c *HTU21D) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
-	if now.Before(c.deafTill) || c.measuring {
+func (c *HTU21D) write(p []byte, now time.Time) int {
+	if c.measuring {
 		return -1
 	}
 	if len(p) == 0 {
@@ -271,32 +244,12 @@ func (c *HTU21D) reset() {
 	c.measuring, c.data, c.lastT = false, nil, 0
 }
 
-// Read gives what the last command asked for, once. During a measurement the
+// read gives what the last command asked for, once. During a measurement the
 // chip holds the clock or does not acknowledge its address, as the command
 // says; if there is nothing, it does not acknowledge its address.
-func (c *HTU21D) Read(p []byte) bool {
-	if held := c.held(); held > 0 {
-		c.sleep(held)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
-	if now.Before(c.deafTill) || len(c.data) == 0 {
-		return false
-	}
-	answer(p, c.data)
-	c.data = nil
-	return true
-}
+func (c *HTU21D) read(p []byte, _ time.Time) bool { return c.data.take(p) }
 
-// held returns for how long a read is held up by clock stretching. Nobody waits
-// while c is locked.
-func (c *HTU21D) held() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
+func (c *HTU21D) held(now time.Time) time.Duration {
 	if !c.measuring || !c.hold {
 		return 0
 	}
@@ -343,7 +296,7 @@ func (c *HTU21D) advance(now time.Time) {
 		return
 	}
 	c.measuring = false
-	e := c.source.At(c.start)
+	e := c.conclude()
 	bitsRH, bitsT := c.resolution()
 	t := htuWord((e.celsius()+46.85)/175.72, bitsT)
 	if c.humid {
@@ -352,7 +305,6 @@ func (c *HTU21D) advance(now time.Time) {
 	} else {
 		c.data = checked(0, t)
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // htuWord returns the word of the given resolution, left in 16 bits, that is

@@ -250,34 +250,28 @@ func TestHTU21DTruth(t *testing.T) {
 	for kind, tt := range map[string]struct{ takes, powerUp time.Duration }{
 		"htu21d": {16 * ms, 15 * ms}, "si7021": {22800 * us, 80 * ms},
 	} {
-		r, chip := newChip(t, kind, 0x40, i2csim.ChipOptions{Source: ramp{}})
-		began := r.now
-		r.Advance(time.Hour)
-		start := r.now
-		r.must(t, []byte{noHoldRH}, 0)
-		r.Advance(tt.takes - 1)
-		if truth, ok := chip.LastConversion(); ok {
-			t.Errorf("%s: LastConversion() = %+v before the first has ended", kind, truth)
-		}
-		r.Advance(time.Minute)
-		want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(tt.takes)}
-		if truth, ok := chip.LastConversion(); !ok || truth != want {
-			t.Errorf("%s: LastConversion() = %+v, %t; want %+v", kind, truth, ok, want)
-		}
-		r.exchange(t, []exchange{
-			{0, []byte{writeUser, 0x85 | 2}, nil, acked, "heater, 11 bits"},
-			{0, []byte{noHoldT}, nil, acked, ""},
-		})
-		chip.PowerCycle()
-		if truth, ok := chip.LastConversion(); ok {
-			t.Errorf("%s: LastConversion() = %+v after a brown-out", kind, truth)
-		}
-		user := map[string]byte{"htu21d": 0x02, "si7021": 0x3A}[kind]
-		r.exchange(t, []exchange{
-			{tt.powerUp - 1, nil, nil, nacked, "starting up"},
-			{0, []byte{readUser}, nil, nacked, "starting up"},
-			{1, []byte{readUser}, []byte{user}, acked, "reset, the heater as well"},
-			{time.Second, nil, nil, nacked, "the measurement was lost"},
+		t.Run(kind, func(t *testing.T) {
+			r, chip := newChip(t, kind, 0x40, i2csim.ChipOptions{Source: ramp{}})
+			began := r.now
+			r.Advance(time.Hour)
+			start := r.now
+			r.must(t, []byte{noHoldRH}, 0)
+			r.Advance(tt.takes - 1)
+			noTruth(t, chip, "before the first has ended")
+			r.Advance(time.Minute)
+			wantTruth(t, chip, ramp{began}, start, tt.takes)
+			r.exchange(t, []exchange{
+				{0, []byte{writeUser, 0x85 | 2}, nil, acked, "heater, 11 bits"},
+				{0, []byte{noHoldT}, nil, acked, ""},
+			})
+			brownOut(t, chip)
+			user := map[string]byte{"htu21d": 0x02, "si7021": 0x3A}[kind]
+			r.exchange(t, []exchange{
+				{tt.powerUp - 1, nil, nil, nacked, "starting up"},
+				{0, []byte{readUser}, nil, nacked, "starting up"},
+				{1, []byte{readUser}, []byte{user}, acked, "reset, the heater as well"},
+				{time.Second, nil, nil, nacked, "the measurement was lost"},
+			})
 		})
 	}
 }

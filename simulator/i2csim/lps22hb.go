@@ -2,7 +2,6 @@ package i2csim
 
 import (
 	"math"
-	"sync"
 	"time"
 )
 
@@ -51,73 +50,41 @@ const (
 // LPS22HB is an emulated ST LPS22HB. It is powered down, and has been supplied
 // for long, when it is made. It is safe for concurrent use.
 type LPS22HB struct {
-	source Source
-	now    func() time.Time
+	core
 
-	mu         sync.Mutex
 	pointer    byte
 	registers  [0x34]byte
 	bootTill   time.Time
 	held       [2]bool // pressure and temperature: read in part, with block data update
 	converting bool
-	start, end time.Time // of the conversion
-	last       Conversion
-	converted  bool
 }
 
 // NewLPS22HB returns an LPS22HB that is powered down. The data sheet gives one
 // duration for each thing: Timing makes no difference.
 func NewLPS22HB(o ChipOptions) (*LPS22HB, error) {
-	if err := o.complete("lps22hb"); err != nil {
+	c := new(LPS22HB)
+	if err := c.setUp("lps22hb", o, c); err != nil {
 		return nil, err
 	}
-	c := &LPS22HB{source: o.Source, now: o.Now}
-	c.powerUp()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is powered down, with its registers
-// reset, and boots.
-func (c *LPS22HB) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.powerUp()
-	c.bootTill = c.now().Add(lps22hbBooting)
-}
-
-// LastConversion returns the ground truth of the last conversion that ended,
-// if there was one since the supply came.
-func (c *LPS22HB) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes a register and then bytes for it, and for those after it if the
+// write takes a register and then bytes for it, and for those after it if the
 // address counts on.
-func (c *LPS22HB) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
+func (c *LPS22HB) write(p []byte, now time.Time) int {
 	for i, b := range p {
 		if i == 0 {
 			c.pointer = b
 			continue
 		}
-		c.advance(now)
 		c.set(c.pointer, b, now)
 		c.next()
 	}
 	return len(p)
 }
 
-// Read gives registers, one after the other if the address counts on.
-func (c *LPS22HB) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
+// read gives registers, one after the other if the address counts on.
+func (c *LPS22HB) read(p []byte, now time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer, now)
 		c.next()
@@ -197,18 +164,17 @@ func (c *LPS22HB) control(value byte, now time.Time) {
 	}
 }
 
-// powerUp is what a new supply does; reset is what of it SWRESET does.
-func (c *LPS22HB) powerUp() {
+// powerUp leaves the chip powered down, with its registers reset, and boots it.
+func (c *LPS22HB) powerUp(now time.Time) {
 	c.registers = [0x34]byte{lps22hbID: 0xB1}
 	// As seen on a chip before its first conversion (STMicroelectronics
 	// community, "LPS22HB - One shot mode problem", 2016): 758.4 hPa.
 	copy(c.registers[lps22hbPressure:], []byte{0x66, 0x66, 0x2F})
 	c.reset()
-	c.pointer, c.bootTill = 0, time.Time{}
-	c.last, c.converted = Conversion{}, false
+	c.pointer, c.bootTill = 0, now.Add(lps22hbBooting)
 }
 
-// reset resets interrupts, thresholds, control, FIFO and reference (data
+// reset is what SWRESET does: it resets interrupts, thresholds, control, FIFO and reference (data
 // sheet, CTRL_REG2). The data stay.
 func (c *LPS22HB) reset() {
 	for r := range byte(lps22hbReference + 3) {
@@ -263,18 +229,15 @@ func (c *LPS22HB) advance(now time.Time) {
 			c.registers[lps22hbControl2] &^= lps22hbOneShot
 			return
 		}
-		end := c.end.Add(d)
-		if !now.Before(end) {
-			end = end.Add(now.Sub(end).Truncate(d))
-		}
-		c.convertBy(end)
+		c.convertBy(c.end.Add(d))
+		c.skip(now, d)
 	}
 }
 
 // convert ends the conversion from start to end: 4096 LSB/hPa and 100 LSB/°C
 // (PRESS_OUT and TEMP_OUT). Data that are being read are not replaced.
 func (c *LPS22HB) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	if !c.held[0] {
 		p := twosComplement(e.pascals()/100*4096, 24)
 		c.store(0, lps22hbPressure, []byte{byte(p), byte(p >> 8), byte(p >> 16)})
@@ -283,7 +246,6 @@ func (c *LPS22HB) convert() {
 		t := twosComplement(e.celsius()*100, 16)
 		c.store(1, lps22hbTemp, []byte{byte(t), byte(t >> 8)})
 	}
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // store replaces data and sets their bits of the status.

@@ -1,7 +1,6 @@
 package i2csim_test
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -204,22 +203,16 @@ func TestLPS22HBBlockDataUpdate(t *testing.T) {
 // of a step.
 func TestLPS22HBReadsTheSource(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		want := i2csim.Constant{
-			Temperature: physic.ZeroCelsius + physic.Temperature(rapid.Int64Range(-40e9, 85e9).Draw(rt, "temperature")),
-			Pressure:    physic.Pressure(rapid.Int64Range(26000e9, 126000e9).Draw(rt, "pressure")),
-		}
-		r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: want})
+		source := drawRoom(rt)
+		source.Pressure = physic.Pressure(rapid.Int64Range(26000e9, 126000e9).Draw(rt, "pressure to 1260 hPa"))
+		r, _ := newLPS22HB(t, i2csim.ChipOptions{Source: source})
 		r.must(rt, []byte{0x11, 0x11}, 0)
 		r.Advance(time.Second)
 		b := r.must(rt, []byte{0x28}, 5)
 		pascals := float64(int(b[2])<<16|int(b[1])<<8|int(b[0])) / 4096 * 100
-		if w := float64(want.Pressure) / 1e9; math.Abs(pascals-w) > 50./4096+1e-6 {
-			rt.Errorf("pressure %g, want %g", pascals, w)
-		}
-		celsius := float64(int16(uint16(b[4])<<8|uint16(b[3]))) / 100
-		if w := float64(want.Temperature-physic.ZeroCelsius) / 1e9; math.Abs(celsius-w) > 0.005+1e-9 {
-			rt.Errorf("temperature %g, want %g", celsius, w)
-		}
+		near(rt, "pressure", pascals, float64(source.Pressure)/1e9, 50./4096+1e-6)
+		celsius, _ := celsiusAndPercent(source)
+		near(rt, "temperature", float64(int16(uint16(b[4])<<8|uint16(b[3])))/100, celsius, 0.005)
 	})
 }
 
@@ -242,23 +235,13 @@ func TestLPS22HBTruth(t *testing.T) {
 	r.must(t, []byte{0x0C, 1}, 0)
 	r.must(t, []byte{0x10, 0x10}, 0)
 	r.Advance(time.Second - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(1 + time.Hour + time.Second/2)
-	end := source.from.Add(time.Hour + time.Second)
-	start := end.Add(-lpsConversion)
-	want := i2csim.Conversion{Environment: source.At(start), Start: start, End: end}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	wantTruth(t, chip, source, source.from.Add(time.Hour+time.Second-lpsConversion), lpsConversion)
 	if status := r.must(t, []byte{0x27}, 1); status[0] != 0x33 {
 		t.Errorf("status %#x after an hour unread, want 0x33", status)
 	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.run(t, []step{
 		{0, nil, []byte{0, 0, 0}, "powered down, the first register selected"},
 		{0, []byte{0x25}, []byte{0x80, 0, 0, 0x66, 0x66, 0x2F, 0, 0}, "booting, data as when the supply comes"},

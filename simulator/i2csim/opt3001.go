@@ -1,8 +1,8 @@
 package i2csim
 
 import (
+	"encoding/binary"
 	"math"
-	"sync"
 	"time"
 )
 
@@ -35,70 +35,44 @@ const (
 // OPT3001 is an emulated Texas Instruments OPT3001. It is shut down, and has
 // been supplied for long, when it is made. It is safe for concurrent use.
 type OPT3001 struct {
-	source Source
-	now    func() time.Time
-	timing Timing
+	core
 
-	mu         sync.Mutex
-	pointer    byte
-	result     uint16
-	config     uint16
-	low, high  uint16
-	start, end time.Time // of the conversion that runs
-	last       Conversion
-	converted  bool
+	pointer   byte
+	result    uint16
+	config    uint16
+	low, high uint16
 }
 
 // NewOPT3001 returns an OPT3001 that is shut down.
 func NewOPT3001(o ChipOptions) (*OPT3001, error) {
-	if err := o.complete("opt3001"); err != nil {
+	c := new(OPT3001)
+	if err := c.setUp("opt3001", o, c); err != nil {
 		return nil, err
 	}
-	c := &OPT3001{source: o.Source, now: o.Now, timing: o.Timing}
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is shut down, with its registers reset.
-func (c *OPT3001) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
+// powerUp leaves the chip shut down, with its registers reset.
+func (c *OPT3001) powerUp(time.Time) {
+	c.pointer, c.result, c.config, c.low, c.high = 0, 0, 0xC810, 0xC000, 0xBFFF
 }
 
-// LastConversion returns the ground truth of the last conversion that ended,
-// if there was one since the supply came.
-func (c *OPT3001) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes a register and then a word, high byte first (6.5.1). Without a
+// write takes a register and then a word, high byte first (6.5.1). Without a
 // whole word it selects what is read next.
-func (c *OPT3001) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *OPT3001) write(p []byte, now time.Time) int {
 	if len(p) > 0 {
 		c.pointer = p[0]
 	}
 	if len(p) >= 3 {
-		now := c.now()
-		c.advance(now)
-		c.set(c.pointer, uint16(p[1])<<8|uint16(p[2]), now)
+		c.set(c.pointer, binary.BigEndian.Uint16(p[1:]), now)
 	}
 	return len(p)
 }
 
-// Read gives the register, high byte first, and then nothing: the data line
+// read gives the register, high byte first, and then nothing: the data line
 // stays high.
-func (c *OPT3001) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	word := c.get()
-	answer(p, []byte{byte(word >> 8), byte(word)})
+func (c *OPT3001) read(p []byte, _ time.Time) bool {
+	answer(p, binary.BigEndian.AppendUint16(nil, c.get()))
 	return true
 }
 
@@ -143,11 +117,6 @@ func (c *OPT3001) set(register byte, word uint16, now time.Time) {
 	}
 }
 
-func (c *OPT3001) reset() {
-	c.pointer, c.result, c.config, c.low, c.high = 0, 0, 0xC810, 0xC000, 0xBFFF
-	c.last, c.converted = Conversion{}, false
-}
-
 func (c *OPT3001) mode() uint16 { return c.config & opt3001Mode }
 
 func (c *OPT3001) rangeNumber() uint16 { return min(c.config>>12, opt3001AutoRange) }
@@ -174,8 +143,8 @@ func (c *OPT3001) advance(now time.Time) {
 
 // convert ends the conversion from start to end.
 func (c *OPT3001) convert() {
-	e := c.source.At(c.start)
-	centilux := max(float64(e.Illuminance)/float64(Lux)*100, 0)
+	e := c.conclude()
+	centilux := max(e.lux()*100, 0)
 	exponent := c.rangeNumber()
 	var mantissa float64
 	if exponent == opt3001AutoRange {
@@ -203,7 +172,6 @@ func (c *OPT3001) convert() {
 		exponent = 0
 	}
 	c.result = exponent<<12 | uint16(mantissa)
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // mantissa returns the light in steps of 0.01 lx times two to the exponent, as

@@ -215,25 +215,14 @@ func TestOPT3001Truth(t *testing.T) {
 	r, chip := newOPT3001(t, i2csim.ChipOptions{Source: source})
 	r.must(t, []byte{1, 0xC4, 0x10}, 0)
 	r.Advance(123*ms - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(1)
-	first := i2csim.Conversion{Environment: source.At(source.from), Start: source.from, End: r.now}
-	if truth, ok := chip.LastConversion(); !ok || truth != first {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, first)
-	}
+	wantTruth(t, chip, source, source.from, 123*ms)
 	r.Advance(1000*113*ms + 50*ms)
 	start := source.from.Add(123*ms + 999*113*ms)
-	want := i2csim.Conversion{Environment: source.At(start), Start: start, End: start.Add(113 * ms)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	wantTruth(t, chip, source, start, 113*ms)
 	r.must(t, []byte{2, 0, 0}, 0)
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.run(t, []step{
 		{time.Hour, nil, []byte{0, 0}, "shut down, the result selected and reset"},
 		{0, []byte{1}, []byte{0xC8, 0x10}, ""},

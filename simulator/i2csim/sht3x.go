@@ -3,7 +3,6 @@ package i2csim
 import (
 	"math"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -101,74 +100,46 @@ func sht3xMeasures() map[uint16]sht3xMeasure {
 // idle, and has been supplied for long, when it is made. It is safe for
 // concurrent use.
 type SHT3x struct {
-	source                Source
-	now                   func() time.Time
-	sleep                 func(time.Duration)
-	timing                Timing
+	core
 	measures              map[uint16]sht3xMeasure
 	readLimit, writeLimit map[uint16]int
 	serial                uint32
 
-	mu       sync.Mutex
-	deafTill time.Time // until then its address is not acknowledged
-	status   uint16
-	limits   [4]uint16
+	status uint16
+	limits [4]uint16
 
 	// The measurement that runs or, in periodic mode, the next.
-	measuring  bool
-	measure    sht3xMeasure
-	start, end time.Time
+	measuring bool
+	measure   sht3xMeasure
 
-	memory    []byte    // in periodic mode, for the next fetch
-	data      []byte    // for the next read; there is nothing to be read if empty
-	dataFrom  time.Time // until then that is not ready
-	stretch   bool      // and a read before waits for it
-	last      Conversion
-	converted bool
+	memory   reply // in periodic mode, for the next fetch
+	data     reply
+	dataFrom time.Time // until then that is not ready
+	holds    bool      // and a read before waits for it
 }
 
 // NewSHT3x returns an SHT3x that is idle.
 func NewSHT3x(o ChipOptions) (*SHT3x, error) {
-	if err := o.complete("sht3x"); err != nil {
+	c := &SHT3x{measures: sht3xMeasures(), serial: rand.New(rand.NewPCG(o.Seed, 0x5437)).Uint32()}
+	if err := c.setUp("sht3x", o, c); err != nil {
 		return nil, err
 	}
-	c := &SHT3x{
-		source: o.Source, now: o.Now, sleep: o.Sleep, timing: o.Timing, measures: sht3xMeasures(),
-		serial: rand.New(rand.NewPCG(o.Seed, 0x5437)).Uint32(),
-	}
 	c.readLimit, c.writeLimit = sht3xLimitCommands()
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is idle after its start-up time of 1 ms,
-// with its status and alert limits as after any reset.
-func (c *SHT3x) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// powerUp leaves the chip idle, with its status and alert limits as after any
+// reset.
+func (c *SHT3x) powerUp(now time.Time) {
 	c.reset()
-	c.deafTill = c.now().Add(sht3xPowerUp)
-	c.last, c.converted = Conversion{}, false
+	c.deafTill = now.Add(sht3xPowerUp)
 }
 
-// LastConversion returns the ground truth of the last measurement that ended,
-// if there was one since the supply came.
-func (c *SHT3x) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write carries out one command of two bytes, or of five if it writes an alert
+// write carries out one command of two bytes, or of five if it writes an alert
 // limit. A command that cannot be carried out is not acknowledged at its second
 // byte; while the chip measures once, its address is not.
-func (c *SHT3x) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
-	if now.Before(c.deafTill) || c.busy() {
+func (c *SHT3x) write(p []byte, now time.Time) int {
+	if c.busy() {
 		return -1
 	}
 	if len(p) < 2 {
@@ -190,33 +161,15 @@ func (c *SHT3x) Write(p []byte) int {
 	return 2
 }
 
-// Read gives what the last command asked for, once. If that is not ready, the
+// read gives what the last command asked for, once. If that is not ready, the
 // chip holds the clock or does not acknowledge its address, as the command
 // says; if there is nothing, it does not acknowledge its address.
-func (c *SHT3x) Read(p []byte) bool {
-	if held := c.held(); held > 0 {
-		c.sleep(held)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
-	if now.Before(c.deafTill) || now.Before(c.dataFrom) || len(c.data) == 0 {
-		return false
-	}
-	answer(p, c.data)
-	c.data = nil
-	return true
+func (c *SHT3x) read(p []byte, now time.Time) bool {
+	return !now.Before(c.dataFrom) && c.data.take(p)
 }
 
-// held returns for how long a read is held up by clock stretching. Nobody waits
-// while c is locked.
-func (c *SHT3x) held() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	c.advance(now)
-	if now.Before(c.deafTill) || !c.stretch {
+func (c *SHT3x) held(now time.Time) time.Duration {
+	if !c.holds {
 		return 0
 	}
 	if c.busy() {
@@ -239,7 +192,7 @@ func (c *SHT3x) command(op uint16, now time.Time) bool {
 			return false // "recommended to issue a break command first" (4.5)
 		}
 		c.offer()
-		c.measuring, c.measure, c.stretch, c.memory = true, m, m.stretch, nil
+		c.measuring, c.measure, c.holds, c.memory = true, m, m.stretch, nil
 		c.start, c.end = now, now.Add(m.duration[c.timing])
 		return true
 	}
@@ -263,7 +216,7 @@ func (c *SHT3x) command(op uint16, now time.Time) bool {
 		c.status &^= sht3xAlert | sht3xAlertRH | sht3xAlertT | sht3xWasReset
 	case sht3xSerial, sht3xSerialStretch:
 		c.offer(uint16(c.serial>>16), uint16(c.serial))
-		c.dataFrom, c.stretch = now.Add(sht3xIdle), op == sht3xSerialStretch
+		c.dataFrom, c.holds = now.Add(sht3xIdle), op == sht3xSerialStretch
 	default:
 		return false
 	}
@@ -272,7 +225,7 @@ func (c *SHT3x) command(op uint16, now time.Time) bool {
 
 // offer makes words what is read next, from now on.
 func (c *SHT3x) offer(words ...uint16) {
-	c.data, c.dataFrom, c.stretch = checked(sensirionCRC, words...), time.Time{}, false
+	c.data, c.dataFrom, c.holds = checked(sensirionCRC, words...), time.Time{}, false
 }
 
 // setLimit takes a limit of two bytes if its checksum is right.
@@ -310,8 +263,7 @@ func (c *SHT3x) advance(now time.Time) {
 // convert ends the measurement from start to end, and returns temperature and
 // humidity (4.13).
 func (c *SHT3x) convert() [2]uint16 {
-	e := c.source.At(c.start)
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
+	e := c.conclude()
 	return [2]uint16{
 		word16((e.celsius() + 45) / 175 * math.MaxUint16),
 		word16(e.percent() / 100 * math.MaxUint16),

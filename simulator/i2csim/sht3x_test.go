@@ -2,6 +2,7 @@ package i2csim_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,9 +207,7 @@ func TestSHT3xStretchesTheWallClock(t *testing.T) {
 		done := make(chan bool)
 		go func() { done <- chip.Read(make([]byte, 6)) }()
 		synctest.Wait()
-		if truth, ok := chip.LastConversion(); ok {
-			t.Errorf("LastConversion() = %+v while the clock is held", truth)
-		}
+		noTruth(t, chip, "while the clock is held")
 		if ok := <-done; !ok || time.Since(began) != 15*ms {
 			t.Errorf("read after %v: %t, want true after 15ms", time.Since(began), ok)
 		}
@@ -225,18 +224,17 @@ func TestSHT3xPeriods(t *testing.T) {
 		0x2737: {100 * ms, high}, 0x2721: {100 * ms, medium}, 0x272A: {100 * ms, low},
 		0x2B32: {250 * ms, high},
 	} {
-		r, chip := newChip(t, "sht3x", 0x44, i2csim.ChipOptions{Source: ramp{}})
-		began := r.now
-		r.must(t, cmd(op), 0)
-		r.Advance(10*want[0] + want[1] - 1)
-		for n := range 2 {
-			start := began.Add(time.Duration(9+n) * want[0])
-			truth := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: start.Add(want[1])}
-			if got, ok := chip.LastConversion(); !ok || got != truth {
-				t.Errorf("%#x: LastConversion() = %+v, %t; want %+v", op, got, ok, truth)
+		t.Run(fmt.Sprintf("%#x", op), func(t *testing.T) {
+			r, chip := newChip(t, "sht3x", 0x44, i2csim.ChipOptions{Source: ramp{}})
+			began := r.now
+			r.must(t, cmd(op), 0)
+			r.Advance(10*want[0] + want[1] - 1)
+			for n := range 2 {
+				start := began.Add(time.Duration(9+n) * want[0])
+				wantTruth(t, chip, ramp{began}, start, want[1])
+				r.Advance(1)
 			}
-			r.Advance(1)
-		}
+		})
 	}
 }
 
@@ -285,13 +283,7 @@ func TestSHT3xPowerCycle(t *testing.T) {
 		{0, cmd(0x2737), nil, acked, ""},
 		{time.Second, readStatus, sensirion(0x2000), acked, ""},
 	})
-	if _, ok := chip.LastConversion(); !ok {
-		t.Error("no conversion")
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.exchange(t, []exchange{
 		{ms - 1, readStatus, nil, nacked, "starting up"},
 		{0, nil, nil, nacked, "starting up"},

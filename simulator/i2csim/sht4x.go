@@ -3,7 +3,6 @@ package i2csim
 import (
 	"math"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -51,83 +50,39 @@ func sht4xMeasures() map[byte]sht4xMeasure {
 // SHT4x is an emulated Sensirion SHT40, SHT41 or SHT45. It is idle, and has
 // been supplied for long, when it is made. It is safe for concurrent use.
 type SHT4x struct {
-	source   Source
-	now      func() time.Time
-	timing   Timing
+	core
 	measures map[byte]sht4xMeasure
 	serial   uint32
 
-	mu         sync.Mutex
-	deafTill   time.Time // until then it starts up: its address is not acknowledged
-	measuring  bool
-	start, end time.Time
-	data       []byte // for the next read; there is nothing to be read if empty
-	last       Conversion
-	converted  bool
+	measuring bool
+	data      reply
 }
 
 // NewSHT4x returns an SHT4x that is idle.
 func NewSHT4x(o ChipOptions) (*SHT4x, error) {
-	if err := o.complete("sht4x"); err != nil {
+	c := &SHT4x{measures: sht4xMeasures(), serial: rand.New(rand.NewPCG(o.Seed, 0x5487)).Uint32()}
+	if err := c.setUp("sht4x", o, c); err != nil {
 		return nil, err
 	}
-	return &SHT4x{
-		source: o.Source, now: o.Now, timing: o.Timing, measures: sht4xMeasures(),
-		serial: rand.New(rand.NewPCG(o.Seed, 0x5487)).Uint32(),
-	}, nil
+	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is idle after its start-up time of 1 ms.
-func (c *SHT4x) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset(c.now())
-	c.last, c.converted = Conversion{}, false
-}
+// powerUp is as a soft reset.
+func (c *SHT4x) powerUp(now time.Time) { c.reset(now) }
 
-// LastConversion returns the ground truth of the last measurement that ended,
-// if there was one since the supply came.
-func (c *SHT4x) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write carries out one command. It is not acknowledged if there is no such
+// write carries out one command. It is not acknowledged if there is no such
 // command, nor during a measurement, unless it is the soft reset, which aborts
 // that (4.9). Further bytes are not acknowledged.
-func (c *SHT4x) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return -1
-	}
-	c.advance(now)
+func (c *SHT4x) write(p []byte, now time.Time) int {
 	if len(p) == 0 || !c.command(p[0], now) {
 		return 0
 	}
 	return 1
 }
 
-// Read gives temperature and humidity, or the serial number, once. There is no
+// read gives temperature and humidity, or the serial number, once. There is no
 // clock stretching: without data the address is not acknowledged (4.2).
-func (c *SHT4x) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	if now.Before(c.deafTill) {
-		return false
-	}
-	c.advance(now)
-	if len(c.data) == 0 {
-		return false
-	}
-	answer(p, c.data)
-	c.data = nil
-	return true
-}
+func (c *SHT4x) read(p []byte, _ time.Time) bool { return c.data.take(p) }
 
 func (c *SHT4x) command(op byte, now time.Time) bool {
 	if op == sht4xReset {
@@ -162,11 +117,10 @@ func (c *SHT4x) advance(now time.Time) {
 	if !c.measuring || now.Before(c.end) {
 		return
 	}
-	e := c.source.At(c.start)
+	e := c.conclude()
 	// 4.6.
 	c.data = checked(sensirionCRC,
 		word16((e.celsius()+45)/175*math.MaxUint16),
 		word16((e.percent()+6)/125*math.MaxUint16))
 	c.measuring = false
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }

@@ -2,17 +2,13 @@ package i2csim_test
 
 import (
 	"bytes"
-	"math"
 	"testing"
 	"time"
 
-	"periph.io/x/conn/v3/physic"
 	"pgregory.net/rapid"
 
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
-
-const us = time.Microsecond
 
 // crc8 is the remainder of a long division by x^8 + x^5 + x^4 + 1.
 func crc8(initial byte, data ...byte) byte {
@@ -178,14 +174,6 @@ func TestSHT4xSerialNumber(t *testing.T) {
 	}
 }
 
-func climate(celsius, percent int) i2csim.Constant {
-	return i2csim.Constant{
-		Temperature: physic.ZeroCelsius + physic.Temperature(celsius)*physic.Celsius,
-		Humidity:    physic.RelativeHumidity(percent) * physic.PercentRH,
-		Pressure:    101325 * physic.Pascal,
-	}
-}
-
 func TestSHT4xSaturates(t *testing.T) {
 	for _, tt := range []struct {
 		celsius, percent int
@@ -224,50 +212,21 @@ func TestSHT4xReadsTheSource(t *testing.T) {
 	})
 }
 
-// drawRoom draws an environment in which all chips work.
-func drawRoom(t *rapid.T) i2csim.Constant {
-	return i2csim.Constant{
-		Temperature: physic.ZeroCelsius + physic.Temperature(rapid.Int64Range(-40e9, 85e9).Draw(t, "temperature")),
-		Humidity:    physic.RelativeHumidity(rapid.Int32Range(0, 100*int32(physic.PercentRH)).Draw(t, "humidity")),
-		Pressure:    physic.Pressure(rapid.Int64Range(30000e9, 110000e9).Draw(t, "pressure")),
-	}
-}
-
-func celsiusAndPercent(c i2csim.Constant) (celsius, percent float64) {
-	return float64(c.Temperature-physic.ZeroCelsius) / 1e9, float64(c.Humidity) / 1e5
-}
-
-func near(t *rapid.T, name string, got, want, within float64) {
-	t.Helper()
-	if math.Abs(got-want) > within+1e-9 {
-		t.Errorf("%s: %g, want %g within %g", name, got, want, within)
-	}
-}
-
 func TestSHT4xTruth(t *testing.T) {
 	r, chip := newChip(t, "sht4x", 0x44, i2csim.ChipOptions{Source: ramp{}})
 	began := r.now
 	r.Advance(time.Hour)
 	r.must(t, []byte{0x32}, 0)
 	r.Advance(110*ms - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(time.Minute)
-	end := began.Add(time.Hour + 110*ms)
-	start := end.Add(-8300 * us) // the heater's time comes first
-	want := i2csim.Conversion{Environment: ramp{began}.At(start), Start: start, End: end}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
+	start := began.Add(time.Hour + 110*ms - 8300*us) // the heater's time comes first
+	wantTruth(t, chip, ramp{began}, start, 8300*us)
 	if got, want := r.must(t, nil, 6), sensirion(30334, 22020); !bytes.Equal(got, want) {
 		t.Errorf("read % x, want % x: 36.001 °C and 36.001 %%RH", got, want)
 	}
 	r.must(t, []byte{0xFD}, 0)
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.exchange(t, []exchange{
 		{ms - 1, nil, nil, nacked, "starting up"},
 		{0, []byte{0xFD}, nil, nacked, "starting up"},

@@ -3,7 +3,6 @@ package i2csim
 import (
 	"math"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -41,31 +40,24 @@ const (
 // TSL2591 is an emulated ams TSL2591. It is powered down, and has been
 // supplied for long, when it is made. It is safe for concurrent use.
 type TSL2591 struct {
-	source   Source
-	now      func() time.Time
-	timing   Timing
+	core
 	infrared float64
 
-	mu         sync.Mutex
-	pointer    byte
-	registers  [0x18]byte // the data's high bytes as of when the low ones were read
-	data       [2]uint16  // of the channels
-	measuring  byte       // control as of start
-	start, end time.Time  // of the integration that runs
-	last       Conversion
-	converted  bool
+	pointer   byte
+	registers [0x18]byte // the data's high bytes as of when the low ones were read
+	data      [2]uint16  // of the channels
+	measuring byte       // control as of start
 }
 
 // NewTSL2591 returns a TSL2591 that is powered down. Its Seed decides under
 // which light it is: see [TSL2591.Infrared].
 func NewTSL2591(o ChipOptions) (*TSL2591, error) {
-	if err := o.complete("tsl2591"); err != nil {
+	c := new(TSL2591)
+	if err := c.setUp("tsl2591", o, c); err != nil {
 		return nil, err
 	}
-	c := &TSL2591{source: o.Source, now: o.Now, timing: o.Timing}
 	// The data sheet's white LED gives 0.166, its infrared one 0.598.
 	c.infrared = 0.1 + 0.3*rand.New(rand.NewPCG(o.Seed, 0x2591)).Float64()
-	c.reset()
 	return c, nil
 }
 
@@ -73,35 +65,17 @@ func NewTSL2591(o ChipOptions) (*TSL2591, error) {
 // which sees all: 0.1 to 0.4.
 func (c *TSL2591) Infrared() float64 { return c.infrared }
 
-// PowerCycle is a brown-out: the chip is powered down, with its registers
-// reset.
-func (c *TSL2591) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
-}
+// powerUp leaves the chip powered down, with its registers reset.
+func (c *TSL2591) powerUp(time.Time) { c.reset() }
 
-// LastConversion returns the ground truth of the last integration that ended,
-// if there was one since the supply came.
-func (c *TSL2591) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes a command. A normal one selects a register, and is followed by
+// write takes a command. A normal one selects a register, and is followed by
 // bytes for it and for those after it. Others are ignored: the special
 // functions are about interrupts.
-func (c *TSL2591) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *TSL2591) write(p []byte, now time.Time) int {
 	if len(p) == 0 || p[0]&tsl2591Kind != tsl2591Normal {
 		return len(p)
 	}
 	c.pointer = p[0] &^ tsl2591Kind
-	now := c.now()
-	c.advance(now)
 	for _, b := range p[1:] {
 		c.set(c.pointer, b, now)
 		c.pointer++
@@ -109,11 +83,8 @@ func (c *TSL2591) Write(p []byte) int {
 	return len(p)
 }
 
-// Read gives consecutive registers.
-func (c *TSL2591) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
+// read gives consecutive registers.
+func (c *TSL2591) read(p []byte, _ time.Time) bool {
 	for i := range p {
 		p[i] = c.get(c.pointer)
 		c.pointer++
@@ -160,7 +131,7 @@ func (c *TSL2591) reset() {
 	c.pointer = 0
 	c.registers = [0x18]byte{tsl2591ID: 0x50}
 	c.data = [2]uint16{}
-	c.last, c.converted = Conversion{}, false
+	c.forget()
 }
 
 func (c *TSL2591) enabled() bool { return c.registers[tsl2591Enable]&tsl2591On == tsl2591On }
@@ -178,10 +149,7 @@ func (c *TSL2591) advance(now time.Time) {
 	for c.enabled() && !now.Before(c.end) {
 		c.convert()
 		c.begin(c.end)
-		if !now.Before(c.end) {
-			passed := now.Sub(c.end).Truncate(c.duration())
-			c.start, c.end = c.start.Add(passed), c.end.Add(passed)
-		}
+		c.skip(now, c.duration())
 	}
 }
 
@@ -189,9 +157,9 @@ func (c *TSL2591) advance(now time.Time) {
 // formula for the illuminance; this is the one of Adafruit's library, and of
 // Linux: (C0 - C1) (1 - C1/C0) by the counts per lux.
 func (c *TSL2591) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	gain := [4]float64{1, 25, 428, 9876}[c.measuring>>4&0b11]
-	lux := float64(e.Illuminance) / float64(Lux)
+	lux := e.lux()
 	want := max(lux*float64(c.steps()*100)*gain/tsl2591Factor, 0)
 	// C1 is rounded, and then C0 so that both together come nearest.
 	c1 := math.Round(want / (1 - c.infrared) / (1 - c.infrared) * c.infrared)
@@ -201,7 +169,6 @@ func (c *TSL2591) convert() {
 	full := c.fullScale()
 	c.data = [2]uint16{uint16(min(c0, full)), uint16(min(c1, full))}
 	c.registers[tsl2591Status] |= tsl2591Valid
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // fullScale returns the greatest count (data sheet, operating

@@ -236,19 +236,11 @@ func TestTSL2591Truth(t *testing.T) {
 	r, chip := newTSL2591(t, i2csim.ChipOptions{Source: source})
 	r.must(t, []byte{0xA0, 3}, 0)
 	r.Advance(108*ms - 1)
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v before the first has ended", truth)
-	}
+	noTruth(t, chip, "before the first has ended")
 	r.Advance(1 + 1000*108*ms + 50*ms)
 	start := source.from.Add(1000 * 108 * ms)
-	want := i2csim.Conversion{Environment: source.At(start), Start: start, End: start.Add(108 * ms)}
-	if truth, ok := chip.LastConversion(); !ok || truth != want {
-		t.Errorf("LastConversion() = %+v, %t; want %+v", truth, ok, want)
-	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	wantTruth(t, chip, source, start, 108*ms)
+	brownOut(t, chip)
 	r.run(t, []step{
 		{time.Hour, nil, []byte{0, 0}, "powered down, enable selected"},
 		{0, []byte{0xB3}, []byte{0, 0, 0, 0, 0}, "status and data"},

@@ -1,7 +1,7 @@
 package i2csim
 
 import (
-	"sync"
+	"encoding/binary"
 	"time"
 )
 
@@ -31,73 +31,49 @@ const (
 // VEML7700 is an emulated Vishay VEML7700. It is shut down, and has been
 // supplied for long, when it is made. It is safe for concurrent use.
 type VEML7700 struct {
-	source Source
-	now    func() time.Time
+	core
 
-	mu        sync.Mutex
 	pointer   byte
 	registers [8]uint16
-	measuring uint16    // the configuration as of start
-	start     time.Time // of the integration that runs, or of the next
-	end       time.Time
-	last      Conversion
-	converted bool
+	measuring uint16 // the configuration as of start
 }
 
 // NewVEML7700 returns a VEML7700 that is shut down. The data sheet gives no
 // tolerance for the integration time: it is the nominal one for any Timing.
 func NewVEML7700(o ChipOptions) (*VEML7700, error) {
-	if err := o.complete("veml7700"); err != nil {
+	c := new(VEML7700)
+	if err := c.setUp("veml7700", o, c); err != nil {
 		return nil, err
 	}
-	c := &VEML7700{source: o.Source, now: o.Now}
-	c.reset()
 	return c, nil
 }
 
-// PowerCycle is a brown-out: the chip is shut down, with its registers reset.
-func (c *VEML7700) PowerCycle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reset()
+// powerUp leaves the chip shut down, with its registers reset.
+func (c *VEML7700) powerUp(time.Time) {
+	c.pointer = 0
+	c.registers = [8]uint16{veml7700Config: veml7700Shutdown, veml7700ID: veml7700IDValue}
 }
 
-// LastConversion returns the ground truth of the last integration that ended,
-// if there was one since the supply came.
-func (c *VEML7700) LastConversion() (Conversion, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
-	return c.last, c.converted
-}
-
-// Write takes a command code and then a word, low byte first. Without a whole
+// write takes a command code and then a word, low byte first. Without a whole
 // word it selects what is read next.
-func (c *VEML7700) Write(p []byte) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *VEML7700) write(p []byte, now time.Time) int {
 	if len(p) > 0 {
 		c.pointer = p[0]
 	}
 	if len(p) >= 3 {
-		now := c.now()
-		c.advance(now)
-		c.set(c.pointer, uint16(p[1])|uint16(p[2])<<8, now)
+		c.set(c.pointer, binary.LittleEndian.Uint16(p[1:]), now)
 	}
 	return len(p)
 }
 
-// Read gives the register, low byte first, and then nothing: the data line
+// read gives the register, low byte first, and then nothing: the data line
 // stays high.
-func (c *VEML7700) Read(p []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.advance(c.now())
+func (c *VEML7700) read(p []byte, _ time.Time) bool {
 	var word uint16
 	if int(c.pointer) < len(c.registers) {
 		word = c.registers[c.pointer]
 	}
-	answer(p, []byte{byte(word), byte(word >> 8)})
+	answer(p, binary.LittleEndian.AppendUint16(nil, word))
 	return true
 }
 
@@ -112,12 +88,6 @@ func (c *VEML7700) set(code byte, word uint16, now time.Time) {
 	case veml7700High, veml7700Low, veml7700PowerSave:
 		c.registers[code] = word
 	}
-}
-
-func (c *VEML7700) reset() {
-	c.pointer = 0
-	c.registers = [8]uint16{veml7700Config: veml7700Shutdown, veml7700ID: veml7700IDValue}
-	c.last, c.converted = Conversion{}, false
 }
 
 func (c *VEML7700) asleep() bool { return c.registers[veml7700Config]&veml7700Shutdown != 0 }
@@ -136,23 +106,19 @@ func (c *VEML7700) advance(now time.Time) {
 		c.convert()
 		pause := c.pause()
 		c.begin(c.end.Add(pause))
-		if !now.Before(c.end) {
-			passed := now.Sub(c.end).Truncate(c.integration() + pause)
-			c.start, c.end = c.start.Add(passed), c.end.Add(passed)
-		}
+		c.skip(now, c.integration()+pause)
 	}
 }
 
 // convert ends the integration from start to end. The data sheet has no figure
 // for the white channel: it counts as the other.
 func (c *VEML7700) convert() {
-	e := c.source.At(c.start)
+	e := c.conclude()
 	perCount := c.luxPerCount()
-	count := nearest(16, 16, float64(e.Illuminance)/float64(Lux), func(raw uint32) float64 {
+	count := nearest(16, 16, e.lux(), func(raw uint32) float64 {
 		return veml7700Lux(float64(raw) * perCount)
 	})
 	c.registers[veml7700ALS], c.registers[veml7700White] = uint16(count), uint16(count)
-	c.last, c.converted = Conversion{Environment: e, Start: c.start, End: c.end}, true
 }
 
 // veml7700Lux returns the illuminance to which the application note (84323,

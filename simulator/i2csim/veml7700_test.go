@@ -129,10 +129,7 @@ func TestVEML7700PowerSaving(t *testing.T) {
 				t.Errorf("mode %d, before integration %d: the last began at %v, want %v", mode, n, truth.Start, start.Add(-refresh))
 			}
 			r.Advance(1)
-			want := i2csim.Conversion{Environment: source.At(start), Start: start, End: r.now}
-			if truth, ok := chip.LastConversion(); !ok || truth != want {
-				t.Errorf("mode %d, integration %d: %+v, %t; want %+v", mode, n, truth, ok, want)
-			}
+			wantTruth(t, chip, source, start, 100*ms)
 		}
 	}
 }
@@ -220,10 +217,7 @@ func TestVEML7700PowerCycle(t *testing.T) {
 	if _, ok := chip.LastConversion(); !ok {
 		t.Error("no conversion in a second")
 	}
-	chip.PowerCycle()
-	if truth, ok := chip.LastConversion(); ok {
-		t.Errorf("LastConversion() = %+v after a brown-out", truth)
-	}
+	brownOut(t, chip)
 	r.run(t, []step{
 		{0, nil, []byte{1, 0}, "shut down, and the code is 0"},
 		{0, []byte{1}, []byte{0, 0}, "threshold"},

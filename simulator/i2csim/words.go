@@ -42,6 +42,20 @@ func answer(p, from []byte) {
 	}
 }
 
+// reply is what a chip has to say to the next read, once; empty, nothing.
+type reply []byte
+
+// take fills p with r, after which there is nothing more. It reports whether
+// there was anything: if not, the chip does not acknowledge its address.
+func (r *reply) take(p []byte) bool {
+	if len(*r) == 0 {
+		return false
+	}
+	answer(p, *r)
+	*r = nil
+	return true
+}
+
 // word16 returns the word nearest to v.
 func word16(v float64) uint16 {
 	return uint16(min(max(math.Round(v), 0), math.MaxUint16))
@@ -58,3 +72,5 @@ func (e Environment) percent() float64 {
 func (e Environment) pascals() float64 {
 	return float64(e.Pressure) / float64(physic.Pascal)
 }
+
+func (e Environment) lux() float64 { return float64(e.Illuminance) / float64(Lux) }
