@@ -80,6 +80,7 @@ func TestBME680ForcedMode(t *testing.T) {
 		{bme680Once - 1, []byte{bme680Status}, append([]byte{0x20, 0}, nothing...), "measuring, old data until the end"},
 		{1, []byte{bme680Status}, []byte{0x80}, "new data"},
 		{0, []byte{bme680Status}, []byte{0x80}, "reading does not clear that"},
+		{0, []byte{bme680CtrlMeas, sleep1, bme680Status}, []byte{0x80}, "nor does sleep mode"},
 		{0, []byte{bme680CtrlMeas}, []byte{sleep1}, "asleep again"},
 		{0, []byte{bme680Gas}, []byte{0, 0}, "no gas measured"},
 	})

@@ -192,6 +192,16 @@ func TestSHT3xStretchesTheClock(t *testing.T) {
 			t.Errorf("%#x: one transaction took %v, want %v", op, got, takes)
 		}
 	}
+	r, _ := newChip(t, "sht3x", 0x44, i2csim.ChipOptions{})
+	began := r.now
+	r.exchange(t, []exchange{
+		{0, cmd(0x3780), nil, acked, "serial number, with clock stretching"},
+		{0, cmd(0x30A2), nil, acked, "reset"},
+		{0, nil, nil, nacked, "starting up"},
+	})
+	if got := r.now.Sub(began); got != 0 {
+		t.Errorf("a chip that starts up has held the clock for %v", got)
+	}
 }
 
 // The clock is held in the time of a bubble, too, and LastConversion does not
