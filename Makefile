@@ -51,7 +51,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | while read -r target; do \
 	    fuzz() { (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); }; \
 	    echo "$$target in $$dir"; \
-	    fuzz || { echo "$$target once more"; fuzz; }; \
+	    fuzz || { echo "$$target once more"; fuzz; } || { echo "$$target a third time"; fuzz; }; \
 	  done; \
 	done
 
