@@ -1,8 +1,7 @@
-// Periphbus takes one reading of a BME280 through periph's bus of the host, where the
-// agent has one of its own, and prints it as a line: millidegrees Celsius, pascals and
-// thousandths of a percent. If it fails it says whether the error still has its errno.
+// Periphbus takes readings as telltale-agent's read does, with the same facade and
+// output, but through periph's bus of the host, where the agent has one of its own.
 //
-//	periphbus BUS ADDRESS
+//	periphbus CONFIG
 package main
 
 import (
@@ -12,49 +11,43 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"syscall"
 
-	"periph.io/x/conn/v3/physic"
+	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/host/v3/sysfs"
 
-	"github.com/telltale-iot/telltale/drivers"
-	"github.com/telltale-iot/telltale/drivers/bme280"
+	"github.com/telltale-iot/telltale/agent"
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		var errno syscall.Errno
-		_, _ = fmt.Fprintf(os.Stderr, "periphbus: %v; errno: %t\n", err, errors.As(err, &errno))
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "periphbus:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, out io.Writer) error {
-	if len(args) != 2 {
-		return errors.New("want BUS ADDRESS")
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) != 1 {
+		return errors.New("want CONFIG")
 	}
-	number, err := strconv.Atoi(args[0])
+	data, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	address, err := strconv.ParseUint(args[1], 0, 16)
+	config, err := agent.ParseConfig(args[0], data)
 	if err != nil {
 		return err
 	}
-	bus, err := sysfs.NewI2C(number)
+	readings, err := agent.Read(ctx, agent.Options{Config: config, OpenBus: open})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = bus.Close() }() // nothing was written that could be lost
-	chip, err := bme280.New(bus, bme280.Options{Address: uint16(address)})
+	return readings.WriteJSON(out)
+}
+
+func open(name string) (i2c.BusCloser, error) {
+	number, err := strconv.Atoi(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var m drivers.Measurement
-	if err := chip.Sense(context.Background(), &m); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(out, int64((m.Temperature-physic.ZeroCelsius)/physic.MilliCelsius), int64(m.Pressure/physic.Pascal),
-		int64(m.Humidity/(physic.PercentRH/1000)))
-	return err
+	return sysfs.NewI2C(number)
 }
