@@ -417,3 +417,69 @@ func recordsOf(t *testing.T, d *disk, b *Buffer, base Position) (records []recor
 		records = append(records, rec)
 	}
 }
+
+// TestLogWithoutReserve opens a log of before the header told how far marks lie ahead:
+// what is torn may then hide as much as it ever could.
+func TestLogWithoutReserve(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ahead uint32 // in the header
+		least uint64 // by how much numbers go on behind the mark
+		most  uint64
+	}{
+		{"as it is", 8, 0, 100},
+		{"old", 0, 3 * MaxReserveAhead, 3 * MaxReserveAhead},
+	} {
+		d := newDisk()
+		o := Options{FS: d, SegmentSize: MinSegmentSize, ReserveAhead: 8, BootID: "1"}
+		b := mustOpen(t, o)
+		mustAppend(t, b, &telemetry.Frame{ID: sensorIDs[0], Timestamp: 1})
+		mustCommit(t, b)
+		mark := b.order[0].mark
+		d = d.cutAll()
+		data := d.names[segmentName(0)].data
+		h, ok := decodeHeader(data[:headerSize])
+		if !ok || h.ahead != 8 {
+			t.Fatalf("header %+v, %t: want 8 ahead", h, ok)
+		}
+		h.ahead = tt.ahead
+		h.put(data)
+		fill(data[b.tail:][:23], rotten)
+		o.FS, o.BootID = d, "2"
+		b = mustOpen(t, o)
+		if next := b.order[0].next; next < mark+tt.least || next > mark+tt.most {
+			t.Errorf("%s: goes on at %d, want %d to %d", tt.name, next, mark+tt.least, mark+tt.most)
+		}
+		if got := b.active().ahead; got != 8 {
+			t.Errorf("%s: the new segment says %d ahead, want 8", tt.name, got)
+		}
+	}
+}
+
+// TestOptionsThatUseMore begins a segment when numbers are used in other ways than the
+// header of the last one says, and goes on with it otherwise.
+func TestOptionsThatUseMore(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*Options)
+		anew   bool
+		ahead  uint32
+	}{
+		{"the same", func(*Options) {}, false, 8},
+		{"less ahead", func(o *Options) { o.ReserveAhead = 4 }, false, 8},
+		{"more ahead", func(o *Options) { o.ReserveAhead = 16 }, true, 16},
+		{"refusals", func(o *Options) { o.Drop = DropNewest }, true, 0},
+	} {
+		o := Options{FS: newDisk(), SegmentSize: MinSegmentSize, ReserveAhead: 8, BootID: "1"}
+		b := mustOpen(t, o)
+		mustAppend(t, b, &telemetry.Frame{ID: sensorIDs[0], Timestamp: 1})
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		tt.change(&o)
+		b = mustOpen(t, o)
+		if anew := len(b.segs) > 1; anew != tt.anew || b.active().ahead != tt.ahead {
+			t.Errorf("%s: a new segment: %t, which says %d ahead, want %t, %d", tt.name, anew, b.active().ahead, tt.anew, tt.ahead)
+		}
+	}
+}
