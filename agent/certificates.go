@@ -37,7 +37,7 @@ func (a *Agent) warnOfExpiry() { a.current.Load().expiry.Warn() }
 func (a *Agent) writeExpiry(w io.Writer) {
 	ends := a.current.Load().expiry.Ends()
 	for _, use := range slices.Sorted(maps.Keys(ends)) {
-		metrics.WriteGaugeFloat64(w, `telltale_agent_certificate_expiry_timestamp_seconds{use="`+use+`"}`, float64(ends[use].Unix()))
+		metrics.WriteGaugeUint64(w, `telltale_agent_certificate_expiry_timestamp_seconds{use="`+use+`"}`, uint64(max(0, ends[use].Unix())))
 	}
 }
 
