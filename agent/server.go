@@ -70,6 +70,10 @@ func (a *Agent) handler() http.Handler {
 		metrics.WriteProcessMetrics(w)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if part := a.Stalled(); part != "" {
+			http.Error(w, "hangs: "+part, http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -161,6 +162,10 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 	}
 	return m.TLS.Client()
 }
+
+// Endpoint returns what the endpoint is to be; its Listen is empty if there is to
+// be none.
+func (m Metrics) Endpoint() endpoint.Config { return endpoint.Config{Listen: m.Listen} }
 
 // MinimumTime returns the moment at which the date Minimum begins in UTC.
 func (c Clock) MinimumTime() (time.Time, error) { return time.Parse(time.DateOnly, c.Minimum) }

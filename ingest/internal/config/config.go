@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -191,6 +192,11 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 		return nil, nil
 	}
 	return m.TLS.Client()
+}
+
+// Endpoint returns what the HTTP endpoint is to be.
+func (m Metrics) Endpoint() endpoint.Config {
+	return endpoint.Config{Listen: m.Listen}
 }
 
 // ClientTLS returns the TLS of the connections to the receiver, nil if they are
