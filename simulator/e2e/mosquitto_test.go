@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -89,6 +90,7 @@ type mosquitto struct {
 	*program
 	dir       string
 	authority *authority
+	conf      string
 }
 
 // startMosquitto starts a broker whose clients' certificates are of the authority.
@@ -105,17 +107,19 @@ func startMosquitto(t testing.TB, a *authority, edit func(conf string) string) *
 	for _, name := range []string{"mosquitto.conf", "seed.conf"} {
 		conf = append(conf, contentOf(t, filepath.Join(root, "deploy/mosquitto", name))...)
 	}
-	text := strings.NewReplacer("/etc/mosquitto/", b.dir+"/", "/var/lib/mosquitto/", filepath.Join(b.dir, "lib")+"/",
-		"listener 8883\n", "listener 28883 127.0.0.1\n", "listener 8884\n", "listener 28884 127.0.0.1\n", "listener 1883 127", "listener 28885 127").Replace(string(conf))
+	text := string(conf)
+	if edit != nil {
+		text = edit(text)
+	}
+	text = strings.NewReplacer("/etc/mosquitto/", b.dir+"/", "/var/lib/mosquitto/", filepath.Join(b.dir, "lib")+"/",
+		"listener 8883\n", "listener 28883 127.0.0.1\n", "listener 8884\n", "listener 28884 127.0.0.1\n", "listener 1883 127", "listener 28885 127").Replace(text)
 	if strings.Contains(text, "/etc/") || strings.Contains(text, "/var/") {
 		t.Fatalf("the configuration names files of this host:\n%s", text)
 	}
 	if os.Geteuid() == 0 { // it would become a user that cannot read the test's files
-		text += "user root\n"
+		text = strings.Replace(text, "per_listener_settings true\n", "per_listener_settings true\nuser root\n", 1)
 	}
-	if edit != nil {
-		text = edit(text)
-	}
+	b.conf = text
 	overwrite(t, filepath.Join(b.dir, "mosquitto.conf"), []byte(text))
 	for _, name := range []string{"devices.acl", "services.acl", "seed.acl"} {
 		overwrite(t, filepath.Join(b.dir, name), contentOf(t, filepath.Join(root, "deploy/mosquitto", name)))
@@ -133,11 +137,24 @@ func startMosquitto(t testing.TB, a *authority, edit func(conf string) string) *
 // install copies the authority's files to where the broker reads them.
 func (b *mosquitto) install() {
 	b.authority.t.Helper()
-	for from, to := range map[string]string{"ca.crt": "ca.crt", "ca.crl": "ca.crl", "server/localhost.crt": "server.crt", "server/localhost.key": "server.key"} {
-		overwrite(b.authority.t, filepath.Join(b.dir, "certs", to), contentOf(b.authority.t, b.authority.path(from)))
+	for from, to := range map[string]string{
+		"ca.crt": "ca.crt", "ca.crl": "ca.crl", "server/localhost.crt": "server.crt", "server/localhost.key": "server.key",
+		"client/site-1.crt": "site.crt", "client/site-1.key": "site.key",
+	} {
+		data, err := os.ReadFile(b.authority.path(from))
+		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(from, "client/") {
+			continue // the authority of no bridge
+		}
+		if err != nil {
+			b.authority.t.Fatal(err)
+		}
+		overwrite(b.authority.t, filepath.Join(b.dir, "certs", to), data)
 	}
 }
 
+var listener = regexp.MustCompile(`(?m)^listener (\d+) 127\.0\.0\.1$`)
+
+// listening waits until the broker does.
 func (b *mosquitto) listening() {
 	b.t.Helper()
 	await.True(b.t, 10*time.Second, "Mosquitto listens", func() bool {
@@ -146,8 +163,8 @@ func (b *mosquitto) listening() {
 			b.t.Fatalf("Mosquitto ended: %v", b.err)
 		default:
 		}
-		for _, url := range []string{devicesURL, servicesURL} {
-			conn, err := net.Dial("tcp", url[len("tls://"):])
+		for _, match := range listener.FindAllStringSubmatch(b.conf, -1) {
+			conn, err := net.Dial("tcp", "127.0.0.1:"+match[1])
 			if err != nil {
 				return false
 			}
