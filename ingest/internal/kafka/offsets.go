@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -42,8 +43,11 @@ func (c *Client) Offsets(ctx context.Context, group, topic string) (Offsets, err
 	if err == nil {
 		err = committed.Error
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kafkago.GroupIdNotFound) {
 		return Offsets{}, fmt.Errorf("kafka: offsets of group %q: %w", group, err)
+	}
+	if err != nil { // nobody has joined it yet
+		committed = &kafkago.OffsetFetchResponse{}
 	}
 	for _, p := range committed.Topics[topic] {
 		if p.Error != nil {
