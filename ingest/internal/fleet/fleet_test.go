@@ -67,6 +67,9 @@ telltale_device_buffer_size_bytes{device="pi-1"} 4.194304e+06
 # HELP telltale_device_buffer_used_bytes Readings in the device's buffer that have no receipt.
 # TYPE telltale_device_buffer_used_bytes gauge
 telltale_device_buffer_used_bytes{device="pi-1"} 2604
+# HELP telltale_device_certificate_expiry_timestamp_seconds Unix time at which the device's certificate ends.
+# TYPE telltale_device_certificate_expiry_timestamp_seconds gauge
+telltale_device_certificate_expiry_timestamp_seconds{device="pi-1"} 1.79568e+09
 # HELP telltale_device_chip_fault Always 1; one series for each chip whose latest reading failed, and why.
 # TYPE telltale_device_chip_fault gauge
 telltale_device_chip_fault{chip="bme280@1:0x76",device="pi-1",driver="bme280",reason="nack"} 1
