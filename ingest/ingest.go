@@ -286,7 +286,7 @@ func (i *Ingest) mongoClient() (*mongo.Client, error) {
 	c := i.options.Config.Mongo
 	client, err := mongo.New(mongo.Options{
 		URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log,
-		Lost: func(reason string, readings uint64) { lost.WithLabelValues(reasons.Of(reason)).Add(float64(readings)) },
+		Lost:   func(reason string, readings uint64) { lost.WithLabelValues(reasons.Of(reason)).Add(float64(readings)) },
 		Failed: func(reason string) { i.mongoFailures.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {
