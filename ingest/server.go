@@ -44,12 +44,24 @@ func (i *Ingest) ready(ctx context.Context) (lines []string, ok bool) {
 	return lines, ok
 }
 
-func registerVersion(r prometheus.Registerer, version string) error {
+// registerProcess makes the metrics of the process as a whole.
+func (i *Ingest) registerProcess() error {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "telltale_ingest_build_info", Help: "Always 1; the label is the program's version.",
 	}, []string{"version"})
-	info.WithLabelValues(version).Set(1)
-	return r.Register(info)
+	info.WithLabelValues(i.options.Version).Set(1)
+	roles := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "telltale_ingest_role", Help: "Always 1; one series for each role that the process has.",
+	}, []string{"role"})
+	for _, role := range i.options.Config.Roles {
+		roles.WithLabelValues(role).Set(1)
+	}
+	for _, c := range []prometheus.Collector{info, roles, readyCollector{i}} {
+		if err := i.options.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // registerRetries makes the counters of what the clients of Kafka and MongoDB try

@@ -33,6 +33,12 @@ type Options struct {
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
 
+	// Lost, if not nil, is called for each declaration of lost readings that
+	// was not there before, with how many readings it is of. It may be called
+	// from several goroutines at once. A command that fails halfway may leave
+	// declarations untold.
+	Lost func(reason string, readings uint64)
+
 	// Failed, if not nil, is called with a stable label for each operation that
 	// failed. It may be called from several goroutines at once.
 	Failed func(reason string)
