@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"sync/atomic"
 
@@ -22,6 +21,8 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/mongo"
 	"github.com/telltale-iot/telltale/ingest/internal/refusal"
+	"github.com/telltale-iot/telltale/internal/certificate"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 )
 
 // Config is all that an ingest service can be told.
@@ -47,7 +48,8 @@ type Options struct {
 type Ingest struct {
 	options  Options
 	log      *slog.Logger
-	listener net.Listener
+	endpoint *endpoint.Server
+	expiry   *certificate.Expiry
 	kafka    *kafka.Client
 	mongo    *mongo.Client // nil unless a role writes to it
 	topics   []kafka.Topic
@@ -119,9 +121,11 @@ func New(o Options) (_ *Ingest, err error) {
 	if err := registerVersion(o.Registry, o.Version); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	i.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Config.Metrics.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("ingest: metrics.listen: %w", err)
+	if err := i.addCertificates(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	if i.endpoint, err = i.listen(context.Background()); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	return i, nil
 }
@@ -142,7 +146,7 @@ func (i *Ingest) add(t task) { i.tasks = append(i.tasks, t) }
 
 // MetricsAddr returns the host:port that /metrics, /healthz and /readyz are
 // served on.
-func (i *Ingest) MetricsAddr() string { return i.listener.Addr().String() }
+func (i *Ingest) MetricsAddr() string { return i.endpoint.Addr().String() }
 
 // Run does the work of all roles until ctx ends. It does not return because a
 // server is away, but for a mistake that waiting does not mend.
@@ -153,7 +157,13 @@ func (i *Ingest) Run(ctx context.Context) error {
 	}
 	i.log.Info("starting", "version", i.options.Version, "roles", i.options.Config.Roles, "metrics", i.MetricsAddr())
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return i.serve(ctx) })
+	group.Go(func() error {
+		if err := i.endpoint.Run(ctx); err != nil {
+			return fmt.Errorf("ingest: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return certificate.Watch(ctx, i.expiry.Warn) })
 	for _, t := range i.tasks {
 		group.Go(func() error {
 			if err := t.run(ctx); err != nil && ctx.Err() == nil {
