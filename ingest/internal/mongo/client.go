@@ -80,7 +80,8 @@ func New(o Options) (*Client, error) {
 		o.Failed = func(string) {}
 	}
 	c := &Client{options: o, log: o.Logger}
-	c.troubles.refusals, c.troubles.count, c.troubles.refused = refusal.NewLog("mongodb", o.Logger, nil), o.Failed, make(map[string]error)
+	c.troubles.log, c.troubles.refusals = o.Logger, refusal.NewLog("mongodb", o.Logger, nil)
+	c.troubles.count, c.troubles.refused = o.Failed, make(map[string]error)
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -99,6 +100,7 @@ func (c *Client) database() (*driver.Database, error) {
 		}
 		c.troubles.login = loginOf(o)
 		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
+		o.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatFailed: c.troubles.heartbeatFailed, ServerHeartbeatSucceeded: c.troubles.heartbeatSucceeded})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	refusals "github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // maxRetryAfter bounds the wait that a receiver may ask for.
@@ -108,6 +111,31 @@ func refused(status int, text string) *refusal {
 		}
 	}
 	return r
+}
+
+// refused returns what a failure says of this client's credentials, or of the
+// receiver's certificate; nil: it speaks of neither.
+func (r *receiver) refused(f *failure) *refusals.Error {
+	host := r.url
+	if u, err := url.Parse(r.url); err == nil {
+		host = u.Host
+	}
+	who := "this client"
+	if user, _, ok := (&http.Request{Header: r.header}).BasicAuth(); ok {
+		who = fmt.Sprintf("user %q", user)
+	} else if r.header.Get("Authorization") != "" {
+		who = "the bearer token"
+	}
+	no := &refusals.Error{Reason: f.reason, Err: f.err}
+	switch f.reason {
+	case "tls":
+		no.Message, no.Hint = fmt.Sprintf("the receiver at %s has a certificate that is not trusted", host), "see metrics.remote_write.tls, and the receiver's certificate"
+	case "status_401", "status_403", "status_407":
+		no.Message, no.Hint = fmt.Sprintf("the receiver at %s does not take %s", host, who), "see the credentials in metrics.remote_write, and the receiver's users"
+	default:
+		return nil
+	}
+	return no
 }
 
 // wait returns what a Retry-After header asks for (RFC 9110, 10.2.3): seconds, or

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	refusals "github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -64,6 +65,7 @@ type Writer struct {
 	receiver *receiver
 	metrics  *metrics
 	log      *slog.Logger
+	refusals *refusals.Log
 
 	mu      sync.Mutex
 	failing map[int]error // by partition
@@ -88,7 +90,10 @@ func New(o Options) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remotewrite: %w", err)
 	}
-	return &Writer{options: o, receiver: newReceiver(&o), metrics: metrics, log: o.Logger, failing: map[int]error{}}, nil
+	return &Writer{
+		options: o, receiver: newReceiver(&o), metrics: metrics, log: o.Logger,
+		refusals: refusals.NewLog("remote write", o.Logger, o.Now), failing: map[int]error{},
+	}, nil
 }
 
 // Ready returns why the receiver takes no samples at present; nil: it does, as
@@ -270,6 +275,9 @@ func (p *partition) attempt(ctx context.Context, series []*prompb.TimeSeries) er
 		return struct{}{}, failed
 	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0))
 	if failures > 0 {
+		if ctx.Err() == nil {
+			p.refusals.Served()
+		}
 		p.mu.Lock()
 		delete(p.failing, p.source.ID())
 		p.mu.Unlock()
@@ -283,12 +291,16 @@ func (p *partition) attempt(ctx context.Context, series []*prompb.TimeSeries) er
 // failed notes that a request is sent again.
 func (p *partition) failed(f *failure, failures int) {
 	p.metrics.retries.WithLabelValues(f.reason).Inc()
-	if failures == 1 {
+	var err error = f
+	if no := p.receiver.refused(f); no != nil {
+		p.refusals.Refused(no)
+		err = no
+	} else if failures == 1 {
 		p.log.Warn("the receiver takes no samples; retrying", "partition", p.source.ID(), "error", f.err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failing[p.source.ID()] = f
+	p.failing[p.source.ID()] = err
 }
 
 // commit notes that what has been delivered need not be read again.
