@@ -101,7 +101,7 @@ func TestServersThatComeLate(t *testing.T) {
 		alive, _ := get(t, base+"/healthz")
 		status, body := get(t, base+"/readyz")
 		for _, want := range []string{
-			"topics: no answer from Kafka yet", "bridge, subscription frames: not connected to the MQTT broker",
+			"topics: not seen to yet", "bridge, subscription frames: not connected to the MQTT broker",
 			"bridge, subscription seed: not connected", "bridge, receipts: not connected", "sink: mongo",
 		} {
 			if !strings.Contains(body, want) {

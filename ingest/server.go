@@ -52,7 +52,8 @@ func registerVersion(r prometheus.Registerer, version string) error {
 	return r.Register(info)
 }
 
-// registerRetries makes the counters of what Kafka's clients try again.
+// registerRetries makes the counters of what the clients of Kafka and MongoDB try
+// again.
 func (i *Ingest) registerRetries() error {
 	i.consumerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "telltale_kafka_consumer_retries_total", Help: "Attempts to join a group, to fetch or to commit that failed and are made again, by reason.",
@@ -60,8 +61,16 @@ func (i *Ingest) registerRetries() error {
 	i.producerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "telltale_kafka_producer_retries_total", Help: "Requests to Kafka, or partitions of them, that failed and are tried again, by reason. The bridge counts its own.",
 	}, []string{"role", "reason"})
-	if err := i.options.Registry.Register(i.consumerRetries); err != nil {
-		return err
+	i.topicRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_kafka_topic_retries_total", Help: "Attempts to see to Kafka's topics that failed and are made again, by reason.",
+	}, []string{"reason"})
+	i.mongoFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB that failed, by reason. What must be done is tried again.",
+	}, []string{"reason"})
+	for _, c := range []prometheus.Collector{i.consumerRetries, i.producerRetries, i.topicRetries, i.mongoFailures} {
+		if err := i.options.Registry.Register(c); err != nil {
+			return err
+		}
 	}
-	return i.options.Registry.Register(i.producerRetries)
+	return nil
 }
