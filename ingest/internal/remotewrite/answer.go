@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
-
-	refusals "github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // maxRetryAfter bounds the wait that a receiver may ask for.
@@ -113,31 +110,6 @@ func refused(status int, text string) *refusal {
 	return r
 }
 
-// refused returns what a failure says of this client's credentials, or of the
-// receiver's certificate; nil: it speaks of neither.
-func (r *receiver) refused(f *failure) *refusals.Error {
-	host := r.url
-	if u, err := url.Parse(r.url); err == nil {
-		host = u.Host
-	}
-	who := "this client"
-	if user, _, ok := (&http.Request{Header: r.header}).BasicAuth(); ok {
-		who = fmt.Sprintf("user %q", user)
-	} else if r.header.Get("Authorization") != "" {
-		who = "the bearer token"
-	}
-	no := &refusals.Error{Reason: f.reason, Err: f.err}
-	switch f.reason {
-	case "tls":
-		no.Message, no.Hint = fmt.Sprintf("the receiver at %s has a certificate that is not trusted", host), "see metrics.remote_write.tls, and the receiver's certificate"
-	case "status_401", "status_403", "status_407":
-		no.Message, no.Hint = fmt.Sprintf("the receiver at %s does not take %s", host, who), "see the credentials in metrics.remote_write, and the receiver's users"
-	default:
-		return nil
-	}
-	return no
-}
-
 // wait returns what a Retry-After header asks for (RFC 9110, 10.2.3): seconds, or
 // a date; 0 if it is neither, or over.
 func wait(header string, now time.Time) time.Duration {
@@ -150,14 +122,20 @@ func wait(header string, now time.Time) time.Duration {
 	return min(max(d, 0), maxRetryAfter)
 }
 
+// reasonTLS is that of a handshake that one side refused.
+const reasonTLS = "tls"
+
 // unanswered says why there was no answer.
 func unanswered(err error) *failure {
 	f := &failure{reason: "connection", err: err}
 	var network net.Error
 	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	var op *net.OpError
 	switch {
-	case errors.As(err, &certificate):
-		f.reason = "tls"
+	case errors.As(err, &certificate), errors.As(err, &plain),
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
+		f.reason = reasonTLS
 	case errors.As(err, &network) && network.Timeout():
 		f.reason = "timeout"
 	}
