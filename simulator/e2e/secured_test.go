@@ -51,13 +51,13 @@ type refusalCase struct {
 // TestSecured runs real agents and ingest between real servers with TLS and
 // credentials everywhere. Each server in turn refuses ingest: it says so once,
 // counts it, is not ready, does not storm, does not end, and goes on when that is
-// put right. In the end nothing is missing or double.
+// put right. In the end nothing is missing or double, and no secret is anywhere.
 func TestSecured(t *testing.T) {
 	var names []string
 	for i := range securedDevices {
 		names = append(names, fmt.Sprintf("device-%d", i+1))
 	}
-	s := startSecured(t, names...)
+	s := startSecured(t, append(names, "device-99")...)
 	journal := filepath.Join(s.dir, "journal")
 	s.start(nil)
 	marker := filepath.Join(s.dir, "device.password") // of no use to a broker that asks for certificates
@@ -87,6 +87,14 @@ func TestSecured(t *testing.T) {
 		})
 	}
 
+	var texts map[string]string
+	var markers []string
+	t.Run("secrets", func(t *testing.T) { texts, markers = s.checkSecrets(t) })
+	texts["dead letters"] = s.deadLetters(t, "device-99")
+	texts["ingest's command line"] = commandLine(t, s.ingest.cmd.Process.Pid)
+	texts["the fleet's command line"] = commandLine(t, fleet.cmd.Process.Pid)
+	_, texts["/metrics"] = s.get("/metrics")
+
 	fleet.args = append(fleet.args[:len(fleet.args)-1], "2s")
 	fleet.crash()
 	if err := fleet.wait(60 * time.Second); err != nil {
@@ -94,7 +102,8 @@ func TestSecured(t *testing.T) {
 	}
 	s.account(t, journal)
 	s.stop()
-	s.searchSecrets(t, map[string]string{"ingest's log": s.ingest.output.String(), "the fleet's log": fleet.output.String()}, "marker-of-the-devices")
+	texts["ingest's log"], texts["the fleet's log"] = s.ingest.output.String(), fleet.output.String()
+	s.searchSecrets(t, texts, append(markers, "marker-of-the-devices")...)
 }
 
 // refuseStrangers holds that the servers want TLS and credentials from everybody.
