@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -103,7 +102,7 @@ func (s *secured) deadLetters(t *testing.T, device string) string {
 }
 
 // readPartition writes all of the records of a partition to w.
-func (s *secured) readPartition(t *testing.T, w io.Writer, topic string, partition int) {
+func (s *secured) readPartition(t *testing.T, w *strings.Builder, topic string, partition int) {
 	t.Helper()
 	dialer := s.dialer(s.admin().Transport.(*kafka.Transport).SASL)
 	conn, err := dialer.DialLeader(t.Context(), "tcp", s.brokers, topic, partition)
@@ -122,6 +121,6 @@ func (s *secured) readPartition(t *testing.T, w io.Writer, topic string, partiti
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(w, "%s %s %s\n", record.Key, record.Value, record.Headers)
+		w.WriteString(fmt.Sprintf("%s %s %s\n", record.Key, record.Value, record.Headers))
 	}
 }
