@@ -270,8 +270,8 @@ func (s *secured) refuse(t *testing.T, c *refusalCase) {
 	if c.flags != nil {
 		s.stop()
 	}
-	mend := c.spoil()
 	offset := len(s.ingest.output.String())
+	mend := c.spoil()
 	if c.flags != nil {
 		s.start(c.flags)
 	}
