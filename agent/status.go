@@ -73,6 +73,8 @@ func (a *Agent) status() mqtt.Status {
 		Faults:     a.sampling.stats().Faults,
 		Calibrated: a.calibrated(),
 		Losses:     losses(&b),
+
+		CertificateExpires: a.clientExpires(),
 	}
 }
 
@@ -104,6 +106,7 @@ func (a *Agent) writeMetrics(w io.Writer) {
 		metrics.WriteCounterUint64(w, `telltale_agent_buffer_failovers_total{reason="`+reason+`"}`, b.Failovers[reason])
 	}
 	a.writeClock(w)
+	a.writeExpiry(w)
 	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
 		metrics.WriteCounterUint64(w, `telltale_agent_readings_lost_total{reason="`+reason+`"}`, b.Lost[reason])
 	}

@@ -11,6 +11,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/event"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // The collections.
@@ -30,13 +32,21 @@ type Options struct {
 	Database  string
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
-	Logger    *slog.Logger          // nil discards
+
+	// Failed, if not nil, is called with a stable label for each operation that
+	// failed. It may be called from several goroutines at once.
+	Failed func(reason string)
+
+	// Logger is told once of each refusal, whoever of the client's users meets
+	// it: see package refusal. Nil discards.
+	Logger *slog.Logger
 }
 
 // Client stores frames, losses and windows. It is safe for concurrent use.
 type Client struct {
-	options Options
-	log     *slog.Logger
+	options  Options
+	log      *slog.Logger
+	troubles troubles
 
 	mu     sync.Mutex
 	client *driver.Client // nil while the hosts of a mongodb+srv string are not known
@@ -60,7 +70,11 @@ func New(o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Failed == nil {
+		o.Failed = func(string) {}
+	}
 	c := &Client{options: o, log: o.Logger}
+	c.troubles.refusals, c.troubles.count, c.troubles.refused = refusal.NewLog("mongodb", o.Logger, nil), o.Failed, make(map[string]error)
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -77,6 +91,8 @@ func (c *Client) database() (*driver.Database, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.troubles.login = loginOf(o)
+		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}
@@ -109,7 +125,24 @@ func (c *Client) Ping(ctx context.Context) error {
 		return err
 	}
 	if err := database.Client().Ping(ctx, nil); err != nil {
-		return fmt.Errorf("mongo: %w", err)
+		return c.failed("", err)
+	}
+	c.served("")
+	return nil
+}
+
+// Ready returns an error if the database cannot be reached at present, or has
+// last refused to read or write one of the collections.
+func (c *Client) Ready(ctx context.Context) error {
+	if err := c.Ping(ctx); err != nil {
+		return err
+	}
+	c.troubles.mu.Lock()
+	defer c.troubles.mu.Unlock()
+	for _, collection := range []string{frames, losses, sensors, places} {
+		if err := c.troubles.refused[collection]; err != nil {
+			return fmt.Errorf("mongo: %w", err)
+		}
 	}
 	return nil
 }
