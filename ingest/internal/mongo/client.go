@@ -33,6 +33,12 @@ type Options struct {
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
 
+	// Lost, if not nil, is called for each declaration of lost readings that
+	// was not there before, with how many readings it is of. It may be called
+	// from several goroutines at once. A command that fails halfway may leave
+	// declarations untold.
+	Lost func(reason string, readings uint64)
+
 	// Failed, if not nil, is called with a stable label for each operation that
 	// failed. It may be called from several goroutines at once.
 	Failed func(reason string)
@@ -74,7 +80,8 @@ func New(o Options) (*Client, error) {
 		o.Failed = func(string) {}
 	}
 	c := &Client{options: o, log: o.Logger}
-	c.troubles.refusals, c.troubles.count, c.troubles.refused = refusal.NewLog("mongodb", o.Logger, nil), o.Failed, make(map[string]error)
+	c.troubles.log, c.troubles.refusals = o.Logger, refusal.NewLog("mongodb", o.Logger, nil)
+	c.troubles.count, c.troubles.refused = o.Failed, make(map[string]error)
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -93,6 +100,7 @@ func (c *Client) database() (*driver.Database, error) {
 		}
 		c.troubles.login = loginOf(o)
 		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
+		o.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatFailed: c.troubles.heartbeatFailed, ServerHeartbeatSucceeded: c.troubles.heartbeatSucceeded})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}

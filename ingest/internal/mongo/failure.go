@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -138,21 +140,35 @@ func (t *troubles) explain(err error, scope string) error {
 		r.Message = fmt.Sprintf("%s does not let user %q in: a wrong password, or no such user in authSource", server, t.login.user)
 		r.Hint, r.Err = "see mongo.uri_file, "+seeUsers, answer
 	case r.Reason == "unauthorized" && t.login.user == "":
-		r.Message, r.Hint, r.Err = server+" wants a user", "see mongo.uri_file, "+seeUsers, answer
+		r.Message, r.Hint, r.Err = server+" wants a user", "see mongo.uri_file, "+seeUsers, brief{answer}
 	case r.Reason == "unauthorized":
 		r.Scope = scope
-		r.Message, r.Hint, r.Err = fmt.Sprintf("%s does not allow user %q what it needs of %s", server, t.login.user, scope), "see its roles, "+seeUsers, answer
+		r.Message, r.Hint = fmt.Sprintf("%s does not allow user %q what it needs of %s", server, t.login.user, scope), "see its roles, "+seeUsers
+		r.Err = brief{answer}
 	default:
 		return err
 	}
 	return r
 }
 
+// brief is a server's answer without the command that it quotes, which may be of
+// a thousand documents.
+type brief struct{ answer wire.Error }
+
+func (b brief) Error() string {
+	message, _, _ := strings.Cut(b.answer.Message, " to execute command")
+	return fmt.Sprintf("(%s) %s", b.answer.Name, message)
+}
+
+func (b brief) Unwrap() error { return b.answer }
+
 // troubles is what goes wrong between a client and its server.
 type troubles struct {
+	log      *slog.Logger
 	refusals *refusal.Log
 	count    func(reason string)
-	login    login // known before the first operation
+	login    login       // known before the first operation
+	away     atomic.Bool // a server was not there when last looked for
 
 	mu      sync.Mutex
 	cleared error            // for which the driver last gave up its connections
@@ -168,6 +184,20 @@ func (t *troubles) poolEvent(e *event.PoolEvent) {
 	defer t.mu.Unlock()
 	t.cleared = e.Error
 }
+
+// heartbeatFailed is told that the driver's own way of seeing whether a server is
+// there failed. Operations wait for it, and would tell half a minute later.
+func (t *troubles) heartbeatFailed(e *event.ServerHeartbeatFailedEvent) {
+	err := t.explain(e.Failure, "")
+	t.count(reason(err))
+	if r := (*refusal.Error)(nil); errors.As(err, &r) {
+		t.refusals.Refused(r)
+	} else if !t.away.Swap(true) {
+		t.log.Warn("cannot reach the database; retrying", "hosts", t.login.hosts, "error", err)
+	}
+}
+
+func (t *troubles) heartbeatSucceeded(*event.ServerHeartbeatSucceededEvent) { t.away.Store(false) }
 
 // failed counts an error of an operation on scope, a collection or its indexes,
 // or "", and returns why in few words. A refusal is in the log then.
