@@ -1,0 +1,16 @@
+// Makes the users that have a certificate instead of a password: they look, and
+// change nothing. After deploy/mongodb/users.js, which has made and is the
+// administrator.
+for (const [name, roles] of [
+  ['telltale-exporter', [{ role: 'clusterMonitor', db: 'admin' }, { role: 'read', db: 'local' }]],
+  ['telltale-viewer', [{ role: 'read', db: 'iot' }]],
+]) {
+  const external = db.getSiblingDB('$external');
+  const user = `CN=${name},OU=client,O=telltale`;
+  try {
+    external.createUser({ user, roles });
+  } catch (error) {
+    if (!/already exists/.test(error.message)) throw error;
+    external.updateUser(user, { roles });
+  }
+}
