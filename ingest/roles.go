@@ -162,7 +162,7 @@ func (i *Ingest) addFleet() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: connected(subscriber.Connected)})
+	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: subscriber.Ready})
 	return nil
 }
 

@@ -362,7 +362,7 @@ func TestQueue(t *testing.T) {
 	ingest.signal(syscall.SIGSTOP)
 	seed(1000)
 	acknowledged := time.Now()
-	await.True(t, 30*time.Second, "the state is saved", func() bool {
+	await.True(t, 60*time.Second, "the state is saved", func() bool {
 		saved, err := os.Stat(filepath.Join(b.dir, "lib/mosquitto.db"))
 		return err == nil && saved.ModTime().After(acknowledged)
 	})

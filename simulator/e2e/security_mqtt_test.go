@@ -164,6 +164,18 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s is disconnected", name)
 		}
 	}
+	t.Log("an exporter reads what the broker tells of itself, and nothing else")
+	a.pki("client", "telltale-exporter")
+	told := subscribeTo(t, mustDialMQTT(t, servicesURL, a.client("client", "telltale-exporter"), as("exporter")), "telltale/v1/#", "iot-frames", "$SYS/broker/version")
+	select {
+	case m := <-told:
+		if !strings.HasPrefix(m, "$SYS/broker/version mosquitto version 2.") {
+			t.Errorf("the exporter has got %q", m)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the exporter has got nothing")
+	}
+
 	t.Log("a device at the services' listener may nothing")
 	device := mustDialMQTT(t, servicesURL, a.client("device", "pi-2"))
 	seen = subscribeTo(t, device, "#", "$SYS/#")
