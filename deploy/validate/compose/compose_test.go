@@ -146,7 +146,7 @@ func TestPorts(t *testing.T) {
 func TestNetworks(t *testing.T) {
 	project := load(t, "compose.yaml")
 	for name, internal := range map[string]bool{"edge": false, "access": false, "services": true, "data": true, "observe": true} {
-		if n, ok := project.Networks[name]; !ok || bool(n.Internal) != internal {
+		if n, ok := project.Networks[name]; !ok || n.Internal != internal {
 			t.Errorf("network %s: internal %v, want %v", name, n.Internal, internal)
 		}
 	}
