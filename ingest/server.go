@@ -30,8 +30,12 @@ func (i *Ingest) serve(ctx context.Context) error {
 	return nil
 }
 
+// readyTimeout is how long all parts together may take to say whether they can
+// do their work.
+const readyTimeout = 2 * time.Second
+
 func (i *Ingest) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	status := http.StatusOK
 	var answer []byte
@@ -50,12 +54,24 @@ func (i *Ingest) readyz(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-func registerVersion(r prometheus.Registerer, version string) error {
+// registerProcess makes the metrics of the process as a whole.
+func (i *Ingest) registerProcess() error {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "telltale_ingest_build_info", Help: "Always 1; the label is the program's version.",
 	}, []string{"version"})
-	info.WithLabelValues(version).Set(1)
-	return r.Register(info)
+	info.WithLabelValues(i.options.Version).Set(1)
+	roles := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "telltale_ingest_role", Help: "Always 1; one series for each role that the process has.",
+	}, []string{"role"})
+	for _, role := range i.options.Config.Roles {
+		roles.WithLabelValues(role).Set(1)
+	}
+	for _, c := range []prometheus.Collector{info, roles, readiness{i}} {
+		if err := i.options.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // registerRetries makes the counters of what Kafka's clients try again.

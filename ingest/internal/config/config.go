@@ -96,6 +96,7 @@ type Metrics struct {
 	Listen      string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz"`
 	StaleAfter  time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
 	MaxSensors  int           `yaml:"max_sensors" help:"most sensors that are shown"`
+	MaxDevices  int           `yaml:"max_devices" help:"most devices whose status is shown (0: none)"`
 	RemoteWrite RemoteWrite   `yaml:"remote_write"`
 	TimeSeries  bool          `yaml:"time_series" help:"write a record of each frame to the topic iot-metrics-time-series"`
 }
@@ -163,7 +164,7 @@ func Default() Config {
 		},
 		Sink: Sink{Batch: 1000, BatchAge: 100 * time.Millisecond},
 		Metrics: Metrics{
-			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000,
+			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000, MaxDevices: 10_000,
 			RemoteWrite: RemoteWrite{Headers: []string{}, Batch: 2000, BatchAge: time.Second, Timeout: 30 * time.Second},
 		},
 		Log: settings.Log{Level: "info", Format: "text"},

@@ -31,6 +31,12 @@ type Options struct {
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
 	Logger    *slog.Logger          // nil discards
+
+	// Lost, if not nil, is called for each declaration of lost readings that
+	// was not there before, with how many readings it is of. It may be called
+	// from several goroutines at once. A command that fails halfway may leave
+	// declarations untold.
+	Lost func(reason string, readings uint64)
 }
 
 // Client stores frames, losses and windows. It is safe for concurrent use.
