@@ -26,6 +26,10 @@ const (
 	schemaVersion = 39
 
 	gridWidth = 24
+
+	// statusInterval is the least step of a query of how fast something grows that
+	// devices tell once a minute: two statuses must be in it.
+	statusInterval = "2m"
 )
 
 // board is a dashboard: rows of panels that are laid from left to right.
@@ -155,6 +159,9 @@ func refID(i int) string { return string(rune('A' + i)) }
 func (p panel) targets() (targets []cog.Builder[variants.Dataquery]) {
 	for i, q := range p.queries {
 		t := prometheus.NewDataqueryBuilder().Datasource(source()).RefId(refID(i)).Expr(q.expr).LegendFormat(q.legend).EditorMode(prometheus.QueryEditorModeCode)
+		if strings.Contains(q.expr, "telltale_device_") && strings.Contains(q.expr, "$__rate_interval") {
+			t.Interval(statusInterval)
+		}
 		switch p.kind {
 		case number, bars:
 			t.Instant()

@@ -37,7 +37,7 @@ func fleet() board {
 					queries: []query{{"sum(" + `max by (device, state) (telltale_device_clock_state{device=~"$device",state!="synced"})` + ")", "clocks"}},
 				},
 				{
-					kind: number, title: "Failing chips", unit: "short", steps: bad, description: "Chips whose latest reading failed. Normal: 0.",
+					kind: number, title: "Chips that fail", unit: "short", steps: bad, description: "Chips whose latest reading failed. Normal: 0.",
 					queries: []query{{"count(" + ofDevice("telltale_device_chip_fault", "chip") + ") or 0 * count(" + ofDevice("telltale_device_info", "") + ")", "chips"}},
 				},
 				{
@@ -47,7 +47,7 @@ func fleet() board {
 			}},
 			{"Who is there", []panel{
 				{
-					kind: timeline, title: "Online", unit: "short", names: online, description: "Normal: green all along. All at once offline is the broker or the network; one alone is its device.",
+					kind: timeline, title: "Online over time", unit: "short", names: online, description: "Normal: green all along. All at once offline is the broker or the network; one alone is its device.",
 					queries: []query{{ofDevice("telltale_device_online", ""), "{{device}}"}},
 				},
 				{
@@ -65,7 +65,7 @@ func fleet() board {
 			}},
 			{"Devices", []panel{
 				{
-					kind: table, title: "Devices", unit: "short", width: gridWidth, height: 10, description: "One line for each device that is online. Normal: up for days, the status some minutes old at most, a buffer that is nearly empty.",
+					kind: table, title: "Each device", unit: "short", width: gridWidth, height: 10, description: "One line for each device that is online. Normal: up for days, the status some minutes old at most, a buffer that is nearly empty.",
 					queries: []query{
 						{ofDevice("telltale_device_info", "version") + " * on (device) group_left " + ofDevice("telltale_device_uptime_seconds", ""), ""},
 						{"time() - " + ofDevice("telltale_device_status_timestamp_seconds", ""), ""},

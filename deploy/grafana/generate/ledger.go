@@ -103,7 +103,7 @@ func ledger() board {
 			}},
 			{"Twice, and late", []panel{
 				{
-					kind: lines, title: "Duplicates", unit: "cps", description: "Readings that were there already, in MongoDB and in windows. Normal: none but after a restart or reconnection. They change nothing.",
+					kind: lines, title: "Duplicates by stage", unit: "cps", description: "Readings that were there already, in MongoDB and in windows. Normal: none but after a restart or reconnection. They change nothing.",
 					queries: []query{
 						{rate("telltale_sink_frames_duplicate_total", ""), "sink"},
 						{rate(`telltale_aggregate_frames_total{outcome="duplicate"}`, ""), "aggregate"},

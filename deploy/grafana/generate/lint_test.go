@@ -367,11 +367,12 @@ func TestProvisioning(t *testing.T) {
 	var providers struct {
 		APIVersion int `yaml:"apiVersion"`
 		Providers  []struct {
-			Name, Type, Folder, FolderUID string
-			DisableDeletion               bool `yaml:"disableDeletion"`
-			AllowUIUpdates                bool `yaml:"allowUiUpdates"`
-			UpdateIntervalSeconds         int  `yaml:"updateIntervalSeconds"`
-			Options                       struct{ Path string }
+			Name, Type, Folder    string
+			FolderUID             string `yaml:"folderUid"`
+			DisableDeletion       bool   `yaml:"disableDeletion"`
+			AllowUIUpdates        bool   `yaml:"allowUiUpdates"`
+			UpdateIntervalSeconds int    `yaml:"updateIntervalSeconds"`
+			Options               struct{ Path string }
 		}
 	}
 	read("dashboards/telltale.yaml", &providers)
