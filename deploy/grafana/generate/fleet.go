@@ -29,29 +29,29 @@ func fleet() board {
 					queries: []query{{"sum(" + ofDevice("telltale_device_online", "") + ")", "online"}},
 				},
 				{
-					kind: number, title: "Offline", unit: "short", steps: bad, description: "Devices that have gone, with a farewell or without. Normal: 0.",
+					kind: number, title: "Offline", unit: "short", runbook: "device-offline", steps: bad, description: "Devices that have gone, with a farewell or without. Normal: 0.",
 					queries: []query{{"count(" + ofDevice("telltale_device_online", "") + ") - sum(" + ofDevice("telltale_device_online", "") + ")", "offline"}},
 				},
 				{
-					kind: number, title: "Clocks not synchronised", unit: "short", steps: bad, description: "Devices whose clock is in holdover or was never set. Normal: 0. Their readings wait in the buffer for the time.",
+					kind: number, title: "Clocks not synchronised", unit: "short", runbook: "clock", steps: bad, description: "Devices whose clock is in holdover or was never set. Normal: 0. Their readings wait in the buffer for the time.",
 					queries: []query{{"sum(" + `max by (device, state) (telltale_device_clock_state{device=~"$device",state!="synced"})` + ")", "clocks"}},
 				},
 				{
-					kind: number, title: "Chips that fail", unit: "short", steps: bad, description: "Chips whose latest reading failed. Normal: 0.",
+					kind: number, title: "Chips that fail", unit: "short", runbook: "chip-fails", steps: bad, description: "Chips whose latest reading failed. Normal: 0.",
 					queries: []query{{"count(" + ofDevice("telltale_device_chip_fault", "chip") + ") or 0 * count(" + ofDevice("telltale_device_info", "") + ")", "chips"}},
 				},
 				{
-					kind: number, title: "Failing disks", unit: "short", steps: bad, description: "Devices whose disk does not take readings, so that they are in memory. Normal: 0.",
+					kind: number, title: "Failing disks", unit: "short", runbook: "disk-fails", steps: bad, description: "Devices whose disk does not take readings, so that they are in memory. Normal: 0.",
 					queries: []query{{"count(" + ofDevice("telltale_device_buffer_fault", "") + ") or 0 * count(" + ofDevice("telltale_device_info", "") + ")", "disks"}},
 				},
 			}},
 			{"Who is there", []panel{
 				{
-					kind: timeline, title: "Online over time", unit: "short", names: online, description: "Normal: green all along. All at once offline is the broker or the network; one alone is its device.",
+					kind: timeline, title: "Online over time", unit: "short", runbook: "device-offline", names: online, description: "Normal: green all along. All at once offline is the broker or the network; one alone is its device.",
 					queries: []query{{ofDevice("telltale_device_online", ""), "{{device}}"}},
 				},
 				{
-					kind: timeline, title: "Clocks", unit: "short", names: clocks, description: "How far a device's clock is to be believed. Normal: synced; holdover for a while when the time servers are away.",
+					kind: timeline, title: "Clocks", unit: "short", runbook: "clock", names: clocks, description: "How far a device's clock is to be believed. Normal: synced; holdover for a while when the time servers are away.",
 					queries: []query{{clock, "{{device}}"}},
 				},
 				{
@@ -85,18 +85,18 @@ func fleet() board {
 			}},
 			{"Chips and disks", []panel{
 				{
-					kind: table, title: "Failing chips", unit: "short", description: "Chips whose latest reading failed, and why: the agent's README lists the reasons. Normal: empty.",
+					kind: table, title: "Failing chips", unit: "short", runbook: "chip-fails", description: "Chips whose latest reading failed, and why: the agent's README lists the reasons. Normal: empty.",
 					queries: []query{{ofDevice("telltale_device_chip_fault", "driver, chip, reason"), ""}},
 					columns: []column{{of: "device", title: "Device"}, {of: "driver", title: "Driver"}, {of: "chip", title: "Chip"}, {of: "reason", title: "Reason"}, {of: "A", title: "Failing"}},
 				},
 				{
-					kind: lines, title: "Faults by driver and reason", unit: "short", description: "Chips that fail, over time. Normal: none. One reason at many devices is a bad driver or version, at one device its wires.",
+					kind: lines, title: "Faults by driver and reason", unit: "short", runbook: "chip-fails", description: "Chips that fail, over time. Normal: none. One reason at many devices is a bad driver or version, at one device its wires.",
 					queries: []query{{"count by (driver, reason) (" + ofDevice("telltale_device_chip_fault", "driver, chip, reason") + ")", "{{driver}}, {{reason}}"}},
 				},
 			}},
 			{"Buffers and rates", []panel{
 				{
-					kind: lines, title: "Readings in the buffer", unit: "short", description: "Of the twenty fullest. Normal: near 0; a slope from the start of an outage on.",
+					kind: lines, title: "Readings in the buffer", unit: "short", runbook: "buffer-filling", description: "Of the twenty fullest. Normal: near 0; a slope from the start of an outage on.",
 					queries: []query{{"topk(20, " + ofDevice("telltale_device_buffer_frames", "") + ")", "{{device}}"}},
 				},
 				{
@@ -106,12 +106,12 @@ func fleet() board {
 			}},
 			{"Certificates and statuses", []panel{
 				{
-					kind: bars, title: "Days until a device's certificate ends", unit: "d", decimals: ptr(0.0), steps: []step{{0, "red"}, {14, "orange"}, {30, "green"}},
+					kind: bars, title: "Days until a device's certificate ends", unit: "d", runbook: "certificate", decimals: ptr(0.0), steps: []step{{0, "red"}, {14, "orange"}, {30, "green"}},
 					description: "Of the twenty that end first. Normal: more than 30. Absent for devices without a certificate of their own.",
 					queries:     []query{{"bottomk(20, (" + ofDevice("telltale_device_certificate_expiry_timestamp_seconds", "") + " - time()) / 86400)", "{{device}}"}},
 				},
 				{
-					kind: lines, title: "Statuses", unit: "cps", description: "Messages on the status topics, and those that are refused, by reason. Normal: none refused.",
+					kind: lines, title: "Statuses", unit: "cps", runbook: "cap-reached", description: "Messages on the status topics, and those that are refused, by reason. Normal: none refused.",
 					queries: []query{
 						{rate("telltale_fleet_statuses_total", ""), "taken"},
 						{rate("telltale_fleet_statuses_refused_total", "reason"), "refused, {{reason}}"},

@@ -26,15 +26,15 @@ func ledger() board {
 					queries: []query{{over("telltale_sink_frames_stored_total", ""), "stored"}},
 				},
 				{
-					kind: number, title: "Declared lost", unit: "short", decimals: ptr(0.0), steps: bad, runbook: "", description: "Readings of which the record says why they are missing. Normal: 0.",
+					kind: number, title: "Declared lost", unit: "short", runbook: "readings-lost", decimals: ptr(0.0), steps: bad, description: "Readings of which the record says why they are missing. Normal: 0.",
 					queries: []query{{over("telltale_readings_lost_total", ""), "lost"}},
 				},
 				{
-					kind: number, title: "Missing", unit: "short", decimals: ptr(0.0), steps: bad, description: "Readings that windows were stored without and nothing explains, less those that came or were declared lost since. Normal: 0; above it while an outage's backlog returns, below it thereafter.",
+					kind: number, title: "Missing", unit: "short", runbook: "window-incomplete", decimals: ptr(0.0), steps: bad, description: "Readings that windows were stored without and nothing explains, less those that came or were declared lost since. Normal: 0; above it while an outage's backlog returns, below it thereafter.",
 					queries: []query{{over("telltale_aggregate_readings_missing_total", "") + " - " + over("telltale_aggregate_readings_resolved_total", ""), "missing"}},
 				},
 				{
-					kind: number, title: "Refused", unit: "short", decimals: ptr(0.0), steps: bad, description: "Messages and readings in the dead-letter topic. Normal: 0.",
+					kind: number, title: "Refused", unit: "short", runbook: "dead-letters", decimals: ptr(0.0), steps: bad, description: "Messages and readings in the dead-letter topic. Normal: 0.",
 					queries: []query{{over("telltale_bridge_dead_letters_total", ""), "refused"}},
 				},
 				{
@@ -61,25 +61,25 @@ func ledger() board {
 			}},
 			{"Lost, by reason", []panel{
 				{
-					kind: stacked, title: "Declared lost, by reason", unit: "cps", description: "As MongoDB has it. buffer_full: an outage longer than the buffer; power_cut: sampled after the last commit; disk_error and corrupt: the card; refused_…: ingest did not take the reading. Normal: 0.",
+					kind: stacked, title: "Declared lost, by reason", unit: "cps", runbook: "readings-lost", description: "As MongoDB has it. buffer_full: an outage longer than the buffer; power_cut: sampled after the last commit; disk_error and corrupt: the card; refused_…: ingest did not take the reading. Normal: 0.",
 					queries: []query{{rate("telltale_readings_lost_total", "reason"), "{{reason}}"}},
 				},
 				{
-					kind: table, title: "Losses by device", unit: "short", description: "Readings that each device has declared lost since its agent was started. Normal: empty.",
+					kind: table, title: "Losses by device", unit: "short", runbook: "readings-lost", description: "Readings that each device has declared lost since its agent was started. Normal: empty.",
 					queries: []query{{"max by (device, reason) (telltale_device_readings_lost_total) > 0", ""}},
 					columns: []column{{of: "device", title: "Device"}, {of: "reason", title: "Reason"}, {of: "A", title: "Readings", steps: bad}},
 				},
 			}},
 			{"Missing, by window", []panel{
 				{
-					kind: lines, title: "Missing and resolved", unit: "short", description: "Readings in the last minutes that windows were stored without, and those of them that came or were declared lost. Normal: 0; after an outage the second makes up for the first.",
+					kind: lines, title: "Missing and resolved", unit: "short", runbook: "window-incomplete", description: "Readings in the last minutes that windows were stored without, and those of them that came or were declared lost. Normal: 0; after an outage the second makes up for the first.",
 					queries: []query{
 						{"sum(increase(telltale_aggregate_readings_missing_total[$__rate_interval]))", "missing"},
 						{"sum(increase(telltale_aggregate_readings_resolved_total[$__rate_interval]))", "resolved"},
 					},
 				},
 				{
-					kind: lines, title: "Incomplete windows", unit: "short", description: "Windows of sensors that were stored with readings missing, and those that were completed. Normal: 0.",
+					kind: lines, title: "Incomplete windows", unit: "short", runbook: "window-incomplete", description: "Windows of sensors that were stored with readings missing, and those that were completed. Normal: 0.",
 					queries: []query{
 						{"sum(increase(telltale_aggregate_windows_incomplete_total[$__rate_interval]))", "incomplete"},
 						{"sum(increase(telltale_aggregate_windows_completed_total[$__rate_interval]))", "completed"},
@@ -88,7 +88,7 @@ func ledger() board {
 			}},
 			{"Refused", []panel{
 				{
-					kind: lines, title: "Dead letters, by stage and reason", unit: "cps", description: "What could not be taken, and where. Normal: none.",
+					kind: lines, title: "Dead letters, by stage and reason", unit: "cps", runbook: "dead-letters", description: "What could not be taken, and where. Normal: none.",
 					queries: []query{
 						{rate("telltale_bridge_dead_letters_total", "reason"), "bridge, {{reason}}"},
 						{rate("telltale_sink_dead_letters_total", "reason"), "sink, {{reason}}"},
@@ -96,7 +96,7 @@ func ledger() board {
 					},
 				},
 				{
-					kind: table, title: "Dead letters in the selected time", unit: "short", description: "At the bridge, by reason. Normal: empty, or zeros.",
+					kind: table, title: "Dead letters in the selected time", unit: "short", runbook: "dead-letters", description: "At the bridge, by reason. Normal: empty, or zeros.",
 					queries: []query{{over("telltale_bridge_dead_letters_total", "reason"), ""}},
 					columns: []column{{of: "reason", title: "Reason"}, {of: "A", title: "Messages", decimals: ptr(0.0), steps: bad}},
 				},

@@ -200,7 +200,7 @@ func parse(t *testing.T, where, expression string) parser.Expr {
 
 // ours and what else Prometheus finds where telltale runs.
 var (
-	prefixes = []string{"telltale_", "mosquitto_sys", "kafka_", "mongodb_", "prometheus_", "node_", "container_", "up", "scrape_"}
+	prefixes = []string{"telltale_", "telltale:", "ALERTS", "mosquitto_sys", "kafka_", "mongodb_", "prometheus_", "node_", "container_", "up", "scrape_"}
 	counter  = regexp.MustCompile(`_(total|count|bucket|sum)$`)
 	// What is a counter and has no suffix that says so: the exporters' own names.
 	unsaid = regexp.MustCompile(`^(mosquitto_sys|kafka_partition_latest_offset|mongodb_\w+)$`)

@@ -52,17 +52,17 @@ func sensors() board {
 					queries: []query{{"count(" + ages + ")", "sensors"}},
 				},
 				{
-					kind: number, title: "Late by a minute", unit: "short", steps: []step{{0, "green"}, {1, "red"}},
+					kind: number, title: "Late by a minute", unit: "short", runbook: "sensor-silent", steps: []step{{0, "green"}, {1, "red"}},
 					description: "Sensors whose latest reading is older than a minute. Normal: 0.",
 					queries:     []query{{"sum((" + ages + ") > bool 60)", "late"}},
 				},
 				{
-					kind: number, title: "Oldest", unit: "s", steps: ageSteps,
+					kind: number, title: "Oldest", unit: "s", runbook: "sensor-silent", steps: ageSteps,
 					description: "The age of the reading of the sensor that is behind most. Normal: less than twice the interval of sampling.",
 					queries:     []query{{"max(" + ages + ")", "oldest"}},
 				},
 				{
-					kind: number, title: "Measures that fail", unit: "short", steps: []step{{0, "green"}, {1, "red"}},
+					kind: number, title: "Measures that fail", unit: "short", runbook: "chip-fails", steps: []step{{0, "green"}, {1, "red"}},
 					description: "Measures that the latest readings lack, as their chip does not answer. Normal: 0.",
 					queries:     []query{{"sum(max by (sensor_id, measure, reason) (telltale_reading_fault{" + chosen + "})) or 0 * count(telltale_reading_timestamp_seconds{" + chosen + "})", "measures"}},
 				},
@@ -79,26 +79,26 @@ func sensors() board {
 			{"Measures by place", at},
 			{"Freshness", []panel{
 				{
-					kind: table, title: "Freshness", unit: "s", height: 9,
+					kind: table, title: "Freshness", unit: "s", runbook: "sensor-silent", height: 9,
 					description: "Time since each sensor's latest reading, by place; a sensor that is silent stays for the selected time. Normal: green, less than twice the interval of sampling.",
 					queries:     []query{{"sort_desc(" + ages + ")", ""}},
 					columns:     []column{{of: "place_id", title: "Place"}, {of: "sensor_id", title: "Sensor"}, {of: "sensor_name", title: "Name"}, {of: "A", title: "Age", unit: "s", decimals: ptr(1.0), steps: ageSteps}},
 				},
 				{
-					kind: timeline, title: "Freshness over time", unit: "s", height: 9, steps: ageSteps,
+					kind: timeline, title: "Freshness over time", unit: "s", runbook: "sensor-silent", height: 9, steps: ageSteps,
 					description: "The age of each sensor's latest reading at each time. Normal: green all along; red across all sensors is the pipeline, red in one line is its device.",
 					queries:     []query{{"time() - " + bySensor + "(telltale_reading_timestamp_seconds{" + chosen + "})", sensorLegend}},
 				},
 			}},
 			{"Faults and stuck sensors", []panel{
 				{
-					kind: table, title: "Measures that fail now", unit: "short",
+					kind: table, title: "Measures that fail now", unit: "short", runbook: "chip-fails",
 					description: "What the latest reading of a sensor lacks, and why: the agent's README lists the reasons. Normal: empty.",
 					queries:     []query{{"max by (place_id, sensor_id, measure, reason) (telltale_reading_fault{" + chosen + "})", ""}},
 					columns:     []column{{of: "place_id", title: "Place"}, {of: "sensor_id", title: "Sensor"}, {of: "measure", title: "Measure"}, {of: "reason", title: "Reason"}, {of: "A", title: "Failing"}},
 				},
 				{
-					kind: table, title: "Changes in 15 minutes", unit: "short",
+					kind: table, title: "Changes in 15 minutes", unit: "short", runbook: "sensor-stuck",
 					description: "How often the value changed. Normal: at every reading or two, as the last digit of a working chip moves; light may stand at 0 in the dark. 0 of another measure is a stuck chip.",
 					queries: []query{
 						{changes("telltale_temperature_celsius"), ""}, {changes("telltale_relative_humidity_ratio"), ""},
