@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb alerts integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,6 +76,10 @@ deb: $(CACHE)/bin/nfpm-$(NFPM_VERSION) ## Debian packages of the agent: amd64, a
 $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 	GOBIN=$(CACHE)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	mv $(CACHE)/bin/nfpm $@
+
+alerts: ## Prometheus' configuration, rules and alerts, by promtool
+	deploy/local/install prometheus
+	deploy/prometheus/check
 
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
