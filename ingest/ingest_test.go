@@ -245,7 +245,7 @@ func TestSecuredEndpoint(t *testing.T) {
 		{"/metrics", "0123456789abcdef", http.StatusOK, "telltale_endpoint_refused_total{reason=\"unauthorized\"} 1\n"},
 		{"/healthz", "", http.StatusOK, "ok\n"},
 		{"/readyz", "", http.StatusServiceUnavailable, "the reasons are in the log"},
-		{"/readyz", "0123456789abcdef", http.StatusServiceUnavailable, "topics: no answer from Kafka yet"},
+		{"/readyz", "0123456789abcdef", http.StatusServiceUnavailable, "topics: not seen to yet"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+i.MetricsAddr()+tt.path, nil)
 		if err != nil {

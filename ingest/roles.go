@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -88,9 +87,9 @@ func (i *Ingest) addBridge() error {
 		if err != nil {
 			return err
 		}
-		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: connected(subscriber.Connected)})
+		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: subscriber.Ready})
 	}
-	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
+	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: receipts.Ready})
 	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(ctx context.Context) error {
 		waiting := b.Waiting()
 		if waiting <= overdue {
@@ -103,15 +102,6 @@ func (i *Ingest) addBridge() error {
 	}})
 	i.need(retained, bridge.Topics()...)
 	return nil
-}
-
-func connected(is func() bool) func(context.Context) error {
-	return func(context.Context) error {
-		if !is() {
-			return errors.New("not connected to the MQTT broker")
-		}
-		return nil
-	}
 }
 
 func (i *Ingest) addMetrics() error {
@@ -172,7 +162,7 @@ func (i *Ingest) addFleet() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: connected(subscriber.Connected)})
+	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: subscriber.Ready})
 	return nil
 }
 

@@ -77,7 +77,7 @@ func (i *Ingest) registerRetries() error {
 		Name: "telltale_kafka_topic_retries_total", Help: "Attempts to see to Kafka's topics that failed and are made again, by reason.",
 	}, []string{"reason"})
 	i.mongoFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB that failed, by reason. What must be done is tried again.",
+		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB, and attempts to reach its servers, that failed, by reason. What must be done is tried again.",
 	}, []string{"reason"})
 	for _, c := range []prometheus.Collector{i.consumerRetries, i.producerRetries, i.topicRetries, i.mongoFailures} {
 		if err := i.options.Registry.Register(c); err != nil {

@@ -11,8 +11,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/event"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
-
-	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // The collections.
@@ -52,7 +50,7 @@ type Options struct {
 type Client struct {
 	options  Options
 	log      *slog.Logger
-	troubles troubles
+	troubles *troubles
 
 	mu     sync.Mutex
 	client *driver.Client // nil while the hosts of a mongodb+srv string are not known
@@ -79,8 +77,7 @@ func New(o Options) (*Client, error) {
 	if o.Failed == nil {
 		o.Failed = func(string) {}
 	}
-	c := &Client{options: o, log: o.Logger}
-	c.troubles.refusals, c.troubles.count, c.troubles.refused = refusal.NewLog("mongodb", o.Logger, nil), o.Failed, make(map[string]error)
+	c := &Client{options: o, log: o.Logger, troubles: newTroubles(&o)}
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -88,8 +85,11 @@ func New(o Options) (*Client, error) {
 }
 
 // database returns what the driver needs to do an operation. It may wait for
-// DNS.
+// DNS. It returns an error while a refused connection is not to be tried again.
 func (c *Client) database() (*driver.Database, error) {
+	if err := c.troubles.admit(); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == nil {
@@ -99,6 +99,7 @@ func (c *Client) database() (*driver.Database, error) {
 		}
 		c.troubles.login = loginOf(o)
 		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
+		o.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatFailed: c.troubles.heartbeatFailed, ServerHeartbeatSucceeded: c.troubles.heartbeatSucceeded})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}
