@@ -82,6 +82,8 @@ func (a *Agent) status() mqtt.Status {
 		Faults:     sampled.Faults,
 		Calibrated: a.calibrated(),
 		Losses:     losses(&b),
+
+		CertificateExpires: a.clientExpires(),
 	}
 }
 
@@ -115,6 +117,7 @@ func (a *Agent) writeMetrics(w io.Writer) {
 		metrics.WriteCounterUint64(w, `telltale_agent_buffer_failovers_total{reason="`+reason+`"}`, b.Failovers[reason])
 	}
 	a.writeClock(w)
+	a.writeExpiry(w)
 	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
 		metrics.WriteCounterUint64(w, `telltale_agent_readings_lost_total{reason="`+reason+`"}`, b.Lost[reason])
 	}

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -88,26 +87,21 @@ func (i *Ingest) addBridge() error {
 		if err != nil {
 			return err
 		}
-		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: connected(subscriber.Connected)})
+		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: subscriber.Ready})
 	}
-	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
-	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(context.Context) error {
-		if waiting := b.Waiting(); waiting > overdue {
-			return fmt.Errorf("no batch taken by Kafka for %s", waiting.Round(time.Second))
+	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: receipts.Ready})
+	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(ctx context.Context) error {
+		waiting := b.Waiting()
+		if waiting <= overdue {
+			return nil
 		}
-		return nil
+		if err := producer.Ready(ctx); err != nil {
+			return fmt.Errorf("no batch taken by Kafka for %s: %w", waiting.Round(time.Second), err)
+		}
+		return fmt.Errorf("no batch taken by Kafka for %s", waiting.Round(time.Second))
 	}})
 	i.need(retained, bridge.Topics()...)
 	return nil
-}
-
-func connected(is func() bool) func(context.Context) error {
-	return func(context.Context) error {
-		if !is() {
-			return errors.New("not connected to the MQTT broker")
-		}
-		return nil
-	}
 }
 
 func (i *Ingest) addMetrics() error {
@@ -119,13 +113,12 @@ func (i *Ingest) addMetrics() error {
 	if err := i.options.Registry.Register(latest); err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return latest.Follow(ctx, p)
-	})
+	follow := func(ctx context.Context, p *kafka.Assignment) error { return latest.Follow(ctx, p) }
+	follower, err := i.consumer(config.RoleMetrics, kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, follow)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: config.RoleMetrics, run: run})
+	i.add(follower)
 	i.need(retained, prom.FramesTopic)
 	if err := i.addLag(); err != nil {
 		return fmt.Errorf("lag: %w", err)
@@ -169,7 +162,7 @@ func (i *Ingest) addFleet() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: connected(subscriber.Connected)})
+	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: subscriber.Ready})
 	return nil
 }
 
@@ -207,13 +200,12 @@ func (i *Ingest) addRemoteWrite() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return w.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return w.Frames(ctx, p) }
+	writer, err := i.consumer("metrics, remote write", kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, write, w.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, remote write", run: run, ready: w.Ready})
+	i.add(writer)
 	return nil
 }
 
@@ -226,13 +218,12 @@ func (i *Ingest) addTimeSeries() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return w.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return w.Frames(ctx, p) }
+	writer, err := i.consumer("metrics, time series", kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, write, producer.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, time series", run: run})
+	i.add(writer)
 	i.need(retained, timeseries.Topic)
 	return nil
 }
@@ -254,20 +245,18 @@ func (i *Ingest) addAggregate() error {
 	if err != nil {
 		return err
 	}
-	sensors, err := i.consume(kafka.ConsumerOptions{Group: aggregate.SensorsGroup, Topic: aggregate.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return a.Sensors(ctx, p)
-	})
+	sensors, err := i.consumer("aggregate, sensors", kafka.ConsumerOptions{Group: aggregate.SensorsGroup, Topic: aggregate.FramesTopic},
+		func(ctx context.Context, p *kafka.Assignment) error { return a.Sensors(ctx, p) }, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	places, err := i.consume(kafka.ConsumerOptions{Group: aggregate.PlacesGroup, Topic: aggregate.PartsTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return a.Places(ctx, p)
-	})
+	places, err := i.consumer("aggregate, places", kafka.ConsumerOptions{Group: aggregate.PlacesGroup, Topic: aggregate.PartsTopic},
+		func(ctx context.Context, p *kafka.Assignment) error { return a.Places(ctx, p) }, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "aggregate, sensors", run: sensors, ready: store.Ping})
-	i.add(task{name: "aggregate, places", run: places, ready: store.Ping})
+	i.add(sensors)
+	i.add(places)
 	i.need(retained, aggregate.FramesTopic, deadletter.Topic)
 	i.need(compacted, aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic)
 	return nil
@@ -289,13 +278,12 @@ func (i *Ingest) addSink() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: sink.Group, Topic: sink.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return s.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return s.Frames(ctx, p) }
+	writer, err := i.consumer(config.RoleSink, kafka.ConsumerOptions{Group: sink.Group, Topic: sink.FramesTopic}, write, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: config.RoleSink, run: run, ready: store.Ping})
+	i.add(writer)
 	i.need(retained, sink.FramesTopic, deadletter.Topic)
 	return nil
 }

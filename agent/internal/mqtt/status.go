@@ -17,6 +17,8 @@ type Status struct {
 	Faults     map[string]string `json:"faults,omitempty"`     // the chips that fail now, with the reason
 	Calibrated map[string]string `json:"calibrated,omitempty"` // the day of each calibrated chip's oldest calibration
 	Losses     map[string]uint64 `json:"losses,omitempty"`     // readings declared lost since then, by reason
+
+	CertificateExpires int64 `json:"certificate_expires,omitempty"` // when the client's certificate ends, Unix seconds
 }
 
 // Depth is what waits in the buffer.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -94,6 +95,8 @@ type Sink struct {
 // with frames.
 type Metrics struct {
 	Listen      string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz"`
+	TLS         endpoint.TLS  `yaml:"tls"`
+	Auth        endpoint.Auth `yaml:"auth"`
 	StaleAfter  time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
 	MaxSensors  int           `yaml:"max_sensors" help:"most sensors that are shown"`
 	MaxDevices  int           `yaml:"max_devices" help:"most devices whose status is shown (0: none)"`
@@ -192,6 +195,11 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 		return nil, nil
 	}
 	return m.TLS.Client()
+}
+
+// Endpoint returns what the HTTP endpoint is to be.
+func (m Metrics) Endpoint() endpoint.Config {
+	return endpoint.Config{Listen: m.Listen, TLS: m.TLS, Auth: m.Auth}
 }
 
 // ClientTLS returns the TLS of the connections to the receiver, nil if they are

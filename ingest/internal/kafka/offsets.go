@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // Offsets is where the partitions of a topic end, and where a group is in them.
@@ -16,7 +19,21 @@ type Offsets struct {
 
 // Offsets asks for those of a group in a topic. It tries once. The group need
 // not have a member, nor be there at all.
+//
+// A refusal is in the log once, see package refusal.
 func (c *Client) Offsets(ctx context.Context, group, topic string) (Offsets, error) {
+	o, err := c.offsets(ctx, group, topic)
+	if err == nil {
+		return o, nil
+	}
+	err = c.explain(err, topic, group)
+	if refused := (*refusal.Error)(nil); errors.As(err, &refused) {
+		c.refusals.Refused(refused)
+	}
+	return Offsets{}, err
+}
+
+func (c *Client) offsets(ctx context.Context, group, topic string) (Offsets, error) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultRequestTimeout)
 	defer cancel()
 	found, err := c.api.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
@@ -42,8 +59,11 @@ func (c *Client) Offsets(ctx context.Context, group, topic string) (Offsets, err
 	if err == nil {
 		err = committed.Error
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kafkago.GroupIdNotFound) {
 		return Offsets{}, fmt.Errorf("kafka: offsets of group %q: %w", group, err)
+	}
+	if err != nil { // nobody has joined it yet
+		committed = &kafkago.OffsetFetchResponse{}
 	}
 	for _, p := range committed.Topics[topic] {
 		if p.Error != nil {

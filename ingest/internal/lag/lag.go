@@ -14,14 +14,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // Every is how often offsets are asked for: what the time behind is exact to.
 const Every = 10 * time.Second
 
-// history bounds the ends that are remembered of a partition. When there are so
-// many every second one is forgotten, so that the time behind becomes less
-// exact the longer it is.
+// history bounds the ends that are remembered of a partition. When there are
+// more, every second one is forgotten, and the next are remembered as far apart:
+// the time behind is then exact to a hundredth of the longest.
 const history = 256
 
 // Group is a consumer group and the topic that it reads.
@@ -55,7 +56,8 @@ type partition struct {
 // state is what is known of a group in one partition.
 type state struct {
 	committed, end int64
-	seen           []seen // ascending
+	seen           []seen        // ascending
+	apart          time.Duration // how far apart these are at least
 }
 
 // seen is an end of the partition, and when it was seen first.
@@ -102,7 +104,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	for {
 		err := w.ask(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			w.options.Logger.Warn("cannot learn how far consumer groups are behind; retrying", "error", err)
+			w.options.Logger.Log(ctx, refusal.Level(err), "cannot learn how far consumer groups are behind; retrying", "error", err)
 		}
 		failing = err != nil
 		select {
@@ -164,7 +166,12 @@ func (s *state) learn(committed, end int64, now time.Time) {
 		behind++
 	}
 	s.seen = s.seen[behind:]
-	if end > committed && (len(s.seen) == 0 || s.seen[len(s.seen)-1].end < end) {
+	switch last := len(s.seen) - 1; {
+	case end <= committed:
+	case last < 0:
+		s.apart = 0
+		s.seen = append(s.seen, seen{end, now})
+	case s.seen[last].end < end && now.Sub(s.seen[last].at) >= s.apart:
 		s.seen = append(s.seen, seen{end, now})
 	}
 	if len(s.seen) > history {
@@ -173,6 +180,7 @@ func (s *state) learn(committed, end int64, now time.Time) {
 			kept = append(kept, s.seen[i])
 		}
 		s.seen = kept
+		s.apart = max(2*s.apart, 2*Every)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -228,11 +227,12 @@ func find[T any](ctx context.Context, c *Client, collection string, filter bson.
 	}
 	cursor, err := in.Find(ctx, filter, how...)
 	if err != nil {
-		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
+		return nil, c.failed(collection, err)
 	}
 	var found []T
 	if err := cursor.All(ctx, &found); err != nil {
-		return nil, fmt.Errorf("mongo: %s: %w", collection, err)
+		return nil, c.failed(collection, err)
 	}
+	c.served(collection)
 	return found, nil
 }
