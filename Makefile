@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images secrets validate compose-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images alerts secrets validate compose-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -98,6 +98,10 @@ validate: ## deploy/compose without a Docker daemon: pinned images, limits, righ
 
 compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
 	deploy/compose/test/run
+
+alerts: ## Prometheus' configuration, rules and alerts, by promtool
+	deploy/local/install prometheus
+	deploy/prometheus/check
 
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install

@@ -1,8 +1,14 @@
 // Makes the users that have a certificate instead of a password: they look, and
 // change nothing. After deploy/mongodb/users.js, which has made and is the
 // administrator.
+const lists = [{ resource: { db: 'iot', collection: '' }, actions: ['listCollections'] }];
+try {
+  admin.createRole({ role: 'telltaleExporter', privileges: lists, roles: [] });
+} catch (error) {
+  if (!/already exists/.test(error.message)) throw error;
+}
 for (const [name, roles] of [
-  ['telltale-exporter', [{ role: 'clusterMonitor', db: 'admin' }, { role: 'read', db: 'local' }]],
+  ['telltale-exporter', ['clusterMonitor', 'telltaleExporter'].map((role) => ({ role, db: 'admin' }))],
   ['telltale-viewer', [{ role: 'read', db: 'iot' }]],
 ]) {
   const external = db.getSiblingDB('$external');

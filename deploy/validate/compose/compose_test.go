@@ -151,13 +151,13 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 	apart := map[string][]string{
-		"mosquitto":          {"kafka", "mongodb", "prometheus", "grafana", "kafka-ui", "mongo-express", "kafka-rest", "mongodb-exporter"},
-		"fleet":              {"kafka", "mongodb", "prometheus", "grafana", "ingest-bridge", "ingest-bridge-seed", "ingest-sink", "ingest-metrics"},
-		"prometheus":         {"kafka", "mongodb", "mosquitto", "fleet"},
-		"grafana":            {"kafka", "mongodb", "mosquitto", "fleet"},
-		"mosquitto-exporter": {"kafka", "mongodb"},
-		"ingest-sink":        {"mosquitto", "fleet"},
-		"ingest-aggregate":   {"mosquitto", "fleet"},
+		"mosquitto":        {"kafka", "mongodb", "prometheus", "grafana", "kafka-ui", "mongo-express", "kafka-rest", "klag-exporter"},
+		"fleet":            {"kafka", "mongodb", "prometheus", "grafana", "ingest-bridge", "ingest-bridge-seed", "ingest-sink", "ingest-metrics"},
+		"prometheus":       {"kafka", "mongodb", "mosquitto", "fleet"},
+		"grafana":          {"kafka", "mongodb", "mosquitto", "fleet"},
+		"klag-exporter":    {"mosquitto"},
+		"ingest-sink":      {"mosquitto", "fleet"},
+		"ingest-aggregate": {"mosquitto", "fleet"},
 	}
 	for a, others := range apart {
 		for _, b := range others {

@@ -68,7 +68,7 @@ func TestIngestTakesItsConfiguration(t *testing.T) {
 	ingest := build(t, "./ingest/cmd/telltale-ingest")
 	secrets := makeSecrets(t)
 	dir := t.TempDir()
-	for _, name := range []string{"client.crt", "client.key", "mongo.uri", "remote_write.password"} {
+	for _, name := range []string{"client.crt", "client.key", "server.crt", "server.key", "metrics.hash", "mongo.uri", "remote_write.password"} {
 		link(t, filepath.Join(secrets, "ingest", name), filepath.Join(dir, name))
 	}
 	link(t, filepath.Join(secrets, "ca.crt"), filepath.Join(dir, "ca.crt"))
