@@ -90,13 +90,11 @@ images: ## container images of the programs for amd64, arm64, armv7, armv6, in b
 	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
 	GO="$(GO)" deploy/images/build "$(VERSION)"
 
-<<<<<<< HEAD
 licences: ## that what the programs are linked from is under licences that fit
 	GO="$(GO)" deploy/licences/check
 
 vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
 	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
-=======
 secrets: ## certificates and passwords for deploy/compose, in deploy/compose/secrets; what is there is kept
 	deploy/compose/make-secrets
 
@@ -109,7 +107,6 @@ compose-test: ## deploy/compose on podman, as root: its services and a fleet, of
 alerts: ## Prometheus' configuration, rules and alerts, by promtool
 	deploy/local/install prometheus
 	deploy/prometheus/check
->>>>>>> compose
 
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
