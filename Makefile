@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test kubernetes-rules kubernetes-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -98,8 +98,14 @@ vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks t
 secrets: ## certificates and passwords for deploy/compose, in deploy/compose/secrets; what is there is kept
 	deploy/compose/make-secrets
 
-validate: ## deploy/compose without a Docker daemon: pinned images, limits, rights, networks, secrets
+validate: ## deploy/compose without a Docker daemon, deploy/kubernetes without a cluster: pinned images, limits, rights, networks, secrets
 	cd deploy/validate && $(GO) test ./...
+
+kubernetes-rules: ## the rules of deploy/prometheus as objects of prometheus-operator, in deploy/kubernetes
+	deploy/kubernetes/rules >deploy/kubernetes/components/prometheus-operator/rules.yaml
+
+kubernetes-test: ## the agent's pod on podman, as root: rights, health, its readings at a broker and over a restart; after make images
+	deploy/kubernetes/test/run
 
 compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
 	deploy/compose/test/run
