@@ -57,7 +57,7 @@ var certificates = sync.OnceValues(func() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	for _, args := range [][]string{{"ca"}, {"server", "telltale-ingest", "telltale-ingest"}, {"client", "telltale-ingest"}, {"device", "pi-1"}} {
 		if out, err := exec.Command(repository+"/deploy/pki/pki", append([]string{"--dir", dir}, args...)...).CombinedOutput(); err != nil {
 			return map[string]string{"output": string(out)}, err
