@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -215,16 +216,17 @@ func carryOut(t *testing.T, line string, more ...string) string {
 	return string(out)
 }
 
-// tinyDevice runs an agent whose buffer holds a minute at most, until the test ends.
-// It samples faster than its light chip converts, which therefore fails.
-func tinyDevice(t *testing.T) *simulator.Fleet {
+// tinyDevice runs an agent whose buffer holds some minutes, until the test ends. Its
+// broker is at addr. It samples faster than its light chip converts, which therefore
+// fails.
+func tinyDevice(t *testing.T, addr string) *simulator.Fleet {
 	t.Helper()
 	fleet, err := simulator.New(simulator.Options{
 		Devices: 1, Places: 1, Prefix: "tiny", Interval: 20 * time.Millisecond, Seed: 2, Dir: t.TempDir(),
 		Source: func(int) (i2csim.Source, error) {
 			return i2csim.Constant{Temperature: physic.ZeroCelsius + 21*physic.Celsius, Humidity: 40 * physic.PercentRH, Pressure: 101325 * physic.Pascal}, nil
 		},
-		MQTT:   simulator.MQTT{URL: "tcp://" + mqttAddr},
+		MQTT:   simulator.MQTT{URL: "tcp://" + addr},
 		Buffer: map[string]any{"segment_size": "64KiB", "max_size": "256KiB"},
 		Uplink: map[string]any{"backoff_min": "100ms", "backoff_max": "1s"},
 	})
@@ -247,7 +249,21 @@ func tinyDevice(t *testing.T) *simulator.Fleet {
 // rules of deploy/prometheus a sixtieth as long, tells of it; the alert's page
 // leads to the cause; and when it is mended, the alert ends.
 func TestAlerts(t *testing.T) {
-	servers := startServers(t, "mosquitto", "kafka", "mongo")
+	// The tiny device cannot reach the broker until there is a way: its buffer fills
+	// while the test does other things.
+	listen := func(addr string) net.Listener {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	none := listen("127.0.0.1:0")
+	none.Close()
+	wayAddr := none.Addr().String()
+	open := func() { newGateOn(t, listen(wayAddr), mqttAddr) }
+	tiny := tinyDevice(t, wayAddr)
+	startServers(t, "mosquitto", "kafka", "mongo")
 	dropDatabase(t)
 	flags := func(roles, addr string) []string {
 		return []string{
@@ -259,12 +275,10 @@ func TestAlerts(t *testing.T) {
 	sink := start(t, "telltale-ingest", flags("[sink]", sinkAddr)...)
 	device := start(t, "telltale-simulator", "fleet", "--mqtt-url", "tcp://"+mqttAddr, "--devices", "1", "--prefix", "victim", "--interval", "500ms",
 		"--dir", t.TempDir(), "--for", "1h")
-	tiny := tinyDevice(t)
 	startPrometheus(t)
-	await.True(t, 90*time.Second, "two devices online, and no alert but of the chip", func() bool {
-		return series(t, `telltale:device_online:max == 1`) == 2 && series(t, `telltale:sensor_reading_timestamp_seconds:max`) == 2 &&
-			series(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 2 && fires(t, "TelltaleChipFails", map[string]string{"device": "tiny-1", "driver": "bh1750"}) &&
-			series(t, `ALERTS{alertstate="firing",alertname!="TelltaleChipFails"}`) == 0
+	await.True(t, 90*time.Second, "the device online, and no alert", func() bool {
+		return series(t, `telltale:device_online:max == 1`) == 1 && series(t, `telltale:sensor_reading_timestamp_seconds:max`) == 1 &&
+			series(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 2 && series(t, `ALERTS{alertstate="firing"}`) == 0
 	})
 
 	t.Run("a device goes", func(t *testing.T) {
@@ -318,13 +332,11 @@ func TestAlerts(t *testing.T) {
 
 	t.Run("a buffer is too small for an outage", func(t *testing.T) {
 		labels := map[string]string{"reason": "buffer_full"}
-		servers.run("stop", "mosquitto")
-		before := tiny.Stats()
 		await.True(t, 3*time.Minute, "a hundred readings dropped", func() bool {
 			now := tiny.Stats()
-			return now.Sampled-before.Sampled+before.Buffered > now.Buffered+100
+			return now.Sampled > now.Buffered+100
 		})
-		servers.run("start", "mosquitto")
+		open()
 		awaitAlert(t, "TelltaleReadingsLost", labels)
 		look(t, "readings-lost.md", "tiny-1")
 		await.True(t, time.Minute, "the backlog is sent", func() bool { return tiny.Stats().Buffered < 50 })
@@ -333,11 +345,12 @@ func TestAlerts(t *testing.T) {
 		if !regexp.MustCompile(`tiny-1: .*lost \(buffer_full: \d{3,}\)`).MatchString(said) {
 			t.Error("it does not say how many of tiny-1 are lost")
 		}
+		awaitAlert(t, "TelltaleChipFails", map[string]string{"device": "tiny-1", "driver": "bh1750"})
+		look(t, "chip-fails.md", "tiny-1")
 		awaitEnd(t, "TelltaleReadingsLost", labels)
 	})
 
 	// What was lost has used its part of the month's budget up, which is told longer.
-	look(t, "chip-fails.md", "tiny-1")
 	await.True(t, 90*time.Second, "no other alert at the end", func() bool {
 		return series(t, `ALERTS{alertstate="firing",alertname!~"TelltaleChipFails|Telltale(Latency|Completeness)Budget.+"}`) == 0
 	})

@@ -56,7 +56,7 @@ type partition struct {
 // state is what is known of a group in one partition.
 type state struct {
 	committed, end int64
-	at             time.Time // when these were learnt
+	at             time.Time     // when these were learnt
 	seen           []seen        // ascending
 	apart          time.Duration // how far apart these are at least
 }
@@ -123,7 +123,7 @@ func (w *Watch) ask(ctx context.Context) error {
 		offsets, err := w.options.Offsets(ctx, g.Name, g.Topic)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return ctx.Err()
 			}
 			w.retries.WithLabelValues(kafka.Reason(err)).Inc()
 			errs = append(errs, err)
