@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -89,6 +89,15 @@ images: ## container images of the programs for amd64, arm64, armv7, armv6, in b
 	$(IMAGES_GO) GOARCH=arm GOARM=7 $(BUILD) -o bin/images/binaries/armv7/ $(IMAGES_EDGE)
 	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
 	GO="$(GO)" deploy/images/build "$(VERSION)"
+
+secrets: ## certificates and passwords for deploy/compose, in deploy/compose/secrets; what is there is kept
+	deploy/compose/make-secrets
+
+validate: ## deploy/compose without a Docker daemon: pinned images, limits, rights, networks, secrets
+	cd deploy/validate && $(GO) test ./...
+
+compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
+	deploy/compose/test/run
 
 licences: ## that what the programs are linked from is under licences that fit
 	GO="$(GO)" deploy/licences/check
