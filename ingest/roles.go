@@ -183,7 +183,14 @@ func (i *Ingest) addLag() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, lag", run: watch.Run})
+	i.add(task{name: "metrics, lag", run: func(ctx context.Context) error {
+		select {
+		case <-i.topicsThere:
+			return watch.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}})
 	return nil
 }
 
