@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -90,11 +90,17 @@ images: ## container images of the programs for amd64, arm64, armv7, armv6, in b
 	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
 	GO="$(GO)" deploy/images/build "$(VERSION)"
 
+licences: ## that what the programs are linked from is under licences that fit
+	GO="$(GO)" deploy/licences/check
+
+vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
+	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
+
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
-	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki
+	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...

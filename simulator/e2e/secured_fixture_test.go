@@ -84,7 +84,7 @@ func startSecured(t *testing.T, devices ...string) *secured {
 		"metrics-tls-cert-file": s.authority.path("server", "localhost.crt"), "metrics-tls-key-file": s.authority.path("server", "localhost.key"),
 		"metrics-remote-write-url": "https://" + s.prometheus.addr + "/api/v1/write", "metrics-remote-write-tls-ca-file": ca,
 		"metrics-remote-write-username": ingestUser, "metrics-remote-write-password-file": filepath.Join(s.secrets, "prometheus.password"),
-		"aggregate-window": window.String(), "aggregate-idle": "3s", "log-level": "debug",
+		"aggregate-window": window.String(), "aggregate-idle": "3s", "metrics-time-series": "true", "log-level": "debug",
 	}
 	return s
 }
