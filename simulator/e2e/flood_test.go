@@ -26,7 +26,7 @@ import (
 // The limits of a device in TestFlood.
 const (
 	floodRate      = 1000
-	floodBandwidth = 512 << 10
+	floodBandwidth = "512KiB"
 	floodBurst     = 2 * time.Second
 	floodFor       = 10 * time.Second
 )
@@ -163,7 +163,7 @@ func TestFlood(t *testing.T) {
 	startServers(t, "mosquitto", "kafka")
 	start(t, "telltale-ingest", "run", "--roles", "[bridge]",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4", "--metrics-listen", metricsAddr,
-		"--bridge-device-rate", strconv.Itoa(floodRate), "--bridge-device-bandwidth", strconv.Itoa(floodBandwidth), "--bridge-device-burst", floodBurst.String())
+		"--bridge-device-rate", strconv.Itoa(floodRate), "--bridge-device-bandwidth", floodBandwidth, "--bridge-device-burst", floodBurst.String())
 	await.True(t, 60*time.Second, "ingest is ready", ready)
 	quiet := startQuiet(t)
 	await.True(t, 60*time.Second, "receipts of the quiet device", func() bool { return quiet.fleet.Stats().Sampled > 100 && quiet.fleet.Stats().Buffered < 10 })

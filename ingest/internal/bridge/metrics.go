@@ -15,7 +15,7 @@ type Metrics struct {
 
 	compressed      prometheus.Counter
 	frames          prometheus.Counter
-	throttled       *prometheus.CounterVec
+	throttled       map[string]prometheus.Counter // by reason
 	throttledBytes  prometheus.Counter
 	buckets         prometheus.Gauge
 	deadLetters     *prometheus.CounterVec
@@ -34,7 +34,15 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		Name: "telltale_bridge_messages_total",
 		Help: "MQTT messages taken, by the kind of topic: device or seed.",
 	}, []string{"source"})
+	throttled := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_bridge_throttled_total",
+		Help: "Messages beyond their device's limit, not taken and not receipted, by the limit: rate or bandwidth.",
+	}, []string{"reason"})
 	m := &Metrics{
+		throttled: map[string]prometheus.Counter{
+			reasonRate:      throttled.WithLabelValues(reasonRate),
+			reasonBandwidth: throttled.WithLabelValues(reasonBandwidth),
+		},
 		deviceMessages: messages.WithLabelValues("device"),
 		seedMessages:   messages.WithLabelValues("seed"),
 		compressed: prometheus.NewCounter(prometheus.CounterOpts{
@@ -45,10 +53,6 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "telltale_bridge_frames_total",
 			Help: "Frames found in MQTT messages, refused ones included.",
 		}),
-		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "telltale_bridge_throttled_total",
-			Help: "Messages beyond their device's limit, not taken and not receipted, by the limit: rate or bandwidth.",
-		}, []string{"reason"}),
 		throttledBytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "telltale_bridge_throttled_bytes_total",
 			Help: "Bytes of the payloads of messages beyond their device's limit, as they came.",
@@ -88,10 +92,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}),
 		latency: latency.New("telltale_bridge_latency_seconds", "Time from a reading's sampling until Kafka had acknowledged it."),
 	}
-	for _, reason := range []string{reasonRate, reasonBandwidth} {
-		m.throttled.WithLabelValues(reason) // shown before there is one
-	}
-	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, m.throttled, m.throttledBytes, m.buckets, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration, m.latency} {
+	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, throttled, m.throttledBytes, m.buckets, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration, m.latency} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("bridge: %w", err)
 		}

@@ -145,7 +145,7 @@ func (t *throttle) denies(b *bucket, from origin, n int, now time.Time) bool {
 		}
 		b.until = now.Add(max(frames, bytes))
 	}
-	t.metrics.throttled.WithLabelValues(b.reason).Inc()
+	t.metrics.throttled[b.reason].Inc()
 	t.metrics.throttledBytes.Add(float64(n))
 	b.denied++
 	if now.Sub(b.said) >= sayPause {

@@ -113,7 +113,7 @@ func TestThrottle(t *testing.T) {
 			}
 			got := map[string]float64{}
 			for reason := range want {
-				got[reason] = testutil.ToFloat64(b.options.Metrics.throttled.WithLabelValues(reason))
+				got[reason] = testutil.ToFloat64(b.options.Metrics.throttled[reason])
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("throttled (-want +got):\n%s", diff)
