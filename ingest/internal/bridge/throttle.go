@@ -167,8 +167,8 @@ func wait(l *rate.Limiter, now time.Time) time.Duration {
 	return time.Duration(math.Ceil((goal - left) / perSecond * float64(time.Second)))
 }
 
-// charge takes a message's frames and bytes, that of an empty one too, from the
-// buckets, into debt if it must be.
+// charge takes a message's frames and bytes from the buckets, into debt if it must
+// be; of an empty message, one of each.
 func (b *bucket) charge(frames int, bytes int64, now time.Time) {
 	if b == nil {
 		return
