@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts integration hil hil-pi hil-all bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -95,6 +95,10 @@ licences: ## that what the programs are linked from is under licences that fit
 
 vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
 	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
+
+alerts: ## Prometheus' configuration, rules and alerts, by promtool
+	deploy/local/install prometheus
+	deploy/prometheus/check
 
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install

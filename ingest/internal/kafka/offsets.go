@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // Offsets is where the partitions of a topic end, and where a group is in them.
@@ -17,7 +19,21 @@ type Offsets struct {
 
 // Offsets asks for those of a group in a topic. It tries once. The group need
 // not have a member, nor be there at all.
+//
+// A refusal is in the log once, see package refusal.
 func (c *Client) Offsets(ctx context.Context, group, topic string) (Offsets, error) {
+	o, err := c.offsets(ctx, group, topic)
+	if err == nil {
+		return o, nil
+	}
+	err = c.explain(err, topic, group)
+	if refused := (*refusal.Error)(nil); errors.As(err, &refused) {
+		c.refusals.Refused(refused)
+	}
+	return Offsets{}, err
+}
+
+func (c *Client) offsets(ctx context.Context, group, topic string) (Offsets, error) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultRequestTimeout)
 	defer cancel()
 	found, err := c.api.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})

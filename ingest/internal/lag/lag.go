@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // Every is how often offsets are asked for: what the time behind is exact to.
@@ -103,7 +104,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	for {
 		err := w.ask(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			w.options.Logger.Warn("cannot learn how far consumer groups are behind; retrying", "error", err)
+			w.options.Logger.Log(ctx, refusal.Level(err), "cannot learn how far consumer groups are behind; retrying", "error", err)
 		}
 		failing = err != nil
 		select {
