@@ -68,6 +68,7 @@ func (i *Ingest) addBridge() error {
 		MaxUnacknowledged: c.Bridge.MaxUnacknowledged, MaxUnacknowledgedSize: int64(c.Bridge.MaxUnacknowledgedSize),
 		BatchMessages: c.Bridge.BatchMessages, BatchAge: c.Bridge.BatchAge,
 		MaxFuture: c.Bridge.MaxFuture, MaxPayload: int64(c.Bridge.MaxPayload),
+		Limits:  bridge.Limits{Rate: c.Bridge.DeviceRate, Bandwidth: int64(c.Bridge.DeviceBandwidth), Burst: c.Bridge.DeviceBurst},
 		Metrics: metrics, Logger: i.log,
 	})
 	if err != nil {
