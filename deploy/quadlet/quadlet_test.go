@@ -195,7 +195,7 @@ sensors:
 // time daemon would.
 func (p *pi) synchronise() {
 	p.Helper()
-	p.run("adjtimex --status 0")
+	p.run("adjtimex --status 0 --maxerror 0 --esterror 0")
 }
 
 // status is the line of `systemctl status` that the agent writes.
