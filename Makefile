@@ -1,6 +1,6 @@
 GO ?= go
 CACHE := $(or $(TELLTALE_CACHE),$(HOME)/.cache/telltale)
-VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown)
 LDFLAGS := -s -w -X github.com/telltale-iot/telltale/internal/command.version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 GOLANGCI_VERSION := v2.15.0
@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -77,10 +77,24 @@ $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 	GOBIN=$(CACHE)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	mv $(CACHE)/bin/nfpm $@
 
+# What the environment could change in a binary is set.
+IMAGES_GO := GOTOOLCHAIN=$(shell sed -n 's/^IMAGES_GOTOOLCHAIN=//p' deploy/images/versions.env) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
+  GOOS=linux GOAMD64=v1 GOARM64=v8.0
+IMAGES_EDGE := ./agent/cmd/telltale-agent ./ingest/cmd/telltale-ingest
+
+images: ## container images of the programs for amd64, arm64, armv7, armv6, in bin/images: deploy/images/README.md
+	rm -rf bin/images
+	$(IMAGES_GO) GOARCH=amd64 $(BUILD) -o bin/images/binaries/amd64/ $(IMAGES_EDGE) ./simulator/cmd/telltale-simulator
+	$(IMAGES_GO) GOARCH=arm64 $(BUILD) -o bin/images/binaries/arm64/ $(IMAGES_EDGE) ./simulator/cmd/telltale-simulator
+	$(IMAGES_GO) GOARCH=arm GOARM=7 $(BUILD) -o bin/images/binaries/armv7/ $(IMAGES_EDGE)
+	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
+	GO="$(GO)" deploy/images/build "$(VERSION)"
+
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	deploy/local/install
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
+	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...

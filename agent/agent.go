@@ -19,6 +19,7 @@ import (
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
 	"github.com/telltale-iot/telltale/agent/internal/clock"
 	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/internal/certificate"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -152,6 +153,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return a.commit(ctx, b) })
 	group.Go(func() error { return a.prove(ctx, &t) })
 	group.Go(func() error { return a.serve(ctx, b) })
+	group.Go(func() error { return certificate.Watch(ctx, a.warnOfExpiry) })
 	err = group.Wait()
 	a.opts.Logger.Info("agent stopped")
 	return err

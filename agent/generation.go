@@ -12,6 +12,7 @@ import (
 	"github.com/telltale-iot/telltale/agent/internal/mqtt"
 	"github.com/telltale-iot/telltale/agent/internal/sample"
 	"github.com/telltale-iot/telltale/agent/internal/uplink"
+	"github.com/telltale-iot/telltale/internal/certificate"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -21,12 +22,13 @@ type generation struct {
 	config  Config
 	sensors []*sensor
 	client  *mqtt.Client
+	expiry  *certificate.Expiry
 }
 
 // newGeneration makes what the configuration says, but for the sensors that are
 // sampled already as it says. It opens nothing.
 func (a *Agent) newGeneration(c Config) (*generation, error) {
-	g := &generation{config: c}
+	g := &generation{config: c, expiry: a.newExpiry(&c)}
 	for i := range c.Sensors {
 		s := a.sampling.find(&c.Sensors[i])
 		if s == nil {

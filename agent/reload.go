@@ -8,6 +8,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/telltale-iot/telltale/agent/internal/buffer"
+	"github.com/telltale-iot/telltale/agent/internal/config"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -40,7 +41,7 @@ func newReloads(set *metrics.Set) reloads {
 // must be a validated one, while Run is on. The buffer stays open, and sensors
 // whose settings are the same are sampled on; the connection to the broker is
 // made anew. If load fails, or the configuration changes what cannot change
-// while the agent runs, or its metrics.listen is not to be had, the old
+// while the agent runs, or its metrics endpoint is not to be had, the old
 // configuration goes on as a whole; the error, which is logged too, says why. It
 // returns when the new configuration is in force.
 func (a *Agent) Reload(load func() (Config, error)) error {
@@ -94,7 +95,7 @@ func (a *Agent) serve(ctx context.Context, b *buffer.Failover) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := a.newServer(ctx, s.config.Metrics.Listen)
+	server, err := a.newServer(ctx, s.config.Metrics)
 	if err != nil {
 		return err
 	}
@@ -132,8 +133,8 @@ func (a *Agent) takeOver(ctx context.Context, b *buffer.Failover, s *serving, c 
 	if err != nil {
 		return err
 	}
-	if c.Metrics.Listen != s.config.Metrics.Listen {
-		if err := a.listenElsewhere(ctx, s, c.Metrics.Listen); err != nil {
+	if c.Metrics != s.config.Metrics {
+		if err := a.listenElsewhere(ctx, s, c.Metrics); err != nil {
 			return err
 		}
 	}
@@ -147,17 +148,17 @@ func (a *Agent) takeOver(ctx context.Context, b *buffer.Failover, s *serving, c 
 	return nil
 }
 
-// listenElsewhere moves the endpoint. The old one is closed first, as the
+// listenElsewhere moves the endpoint, or changes what protects it. The old one is closed first, as the
 // new address may contain it: 0.0.0.0 after 127.0.0.1. It comes back if the new
 // one is not to be had.
-func (a *Agent) listenElsewhere(ctx context.Context, s *serving, listen string) error {
+func (a *Agent) listenElsewhere(ctx context.Context, s *serving, c config.Metrics) error {
 	if err := s.endpoint.stop(); err != nil {
 		return err // it ends serve, too
 	}
-	next, err := a.newServer(ctx, listen)
+	next, err := a.newServer(ctx, c)
 	if err != nil {
 		var lost error
-		if next, lost = a.newServer(ctx, s.config.Metrics.Listen); lost != nil {
+		if next, lost = a.newServer(ctx, s.config.Metrics); lost != nil {
 			next, err = &server{}, errors.Join(err, lost)
 		}
 	}

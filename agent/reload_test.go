@@ -1,11 +1,14 @@
 package agent_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,8 @@ import (
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/agent"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
 
@@ -182,6 +187,55 @@ func TestReloadMovesTheEndpoint(t *testing.T) {
 	must(t, moved("127.0.0.1:"+port))
 	if !healthy("127.0.0.1:" + port) {
 		t.Error("no answer after the move back")
+	}
+}
+
+// TestReloadSecuresTheEndpoint gives an endpoint TLS and a token while the agent
+// runs, and then files that are wrong.
+func TestReloadSecuresTheEndpoint(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	root := certificatetest.Authority(t, end)
+	pair := root.Issue(t, "127.0.0.1", end)
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{"cert": pair.PEM(), "key": pair.KeyPEM(t), "token": []byte("0123456789abcdef\n")} {
+		certificatetest.Write(t, filepath.Join(dir, name), data)
+	}
+	a := run(t, "127.0.0.1:1", filepath.Join(dir, "buffer"), newBus(t), nil)
+	eventually(t, "the endpoint listens", func() bool { return a.MetricsAddr() != "" })
+	secure := func(cert string) error {
+		return a.Reload(loader(t, `listen: "127.0.0.1:0"`, `listen: "127.0.0.1:0", tls: {cert_file: `+filepath.Join(dir, cert)+", key_file: "+
+			filepath.Join(dir, "key")+"}, auth: {bearer_token_file: "+filepath.Join(dir, "token")+"}", "DIR", filepath.Join(dir, "buffer"), "ADDR", "127.0.0.1:1"))
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: root.Pool()}}}
+	get := func(authorization string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+a.MetricsAddr()+"/metrics", nil)
+		must(t, err)
+		request.Header.Set("Authorization", authorization)
+		response, err := client.Do(request)
+		must(t, err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		must(t, err)
+		return response.StatusCode, string(body)
+	}
+	must(t, secure("cert"))
+	if code, body := get("Bearer guess"); code != http.StatusUnauthorized || body != "unauthorized\n" {
+		t.Errorf("with a wrong token: %d %q", code, body)
+	}
+	code, body := get("Bearer 0123456789abcdef")
+	if code != http.StatusOK || !strings.Contains(body, `telltale_agent_endpoint_refused_total{reason="unauthorized"} 1`+"\n") ||
+		!strings.Contains(body, `telltale_agent_certificate_expiry_timestamp_seconds{use="metrics_server"} `+strconv.FormatInt(pair.NotAfter.Unix(), 10)+"\n") {
+		t.Errorf("with the token: %d\n%s", code, body)
+	}
+	if err := secure("none"); err == nil || !strings.Contains(err.Error(), "metrics.tls: certificate: open "+filepath.Join(dir, "none")) {
+		t.Errorf("no certificate: %v", err)
+	}
+	if code, _ := get("Bearer 0123456789abcdef"); code != http.StatusOK {
+		t.Errorf("after that: %d", code)
+	}
+	if err := endpoint.Ask(t.Context(), endpoint.Config{Listen: a.MetricsAddr(), TLS: endpoint.TLS{CertFile: filepath.Join(dir, "cert")}}, endpoint.Health); err != nil {
+		t.Errorf("health: %v", err)
 	}
 }
 

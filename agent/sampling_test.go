@@ -122,6 +122,9 @@ func TestStalled(t *testing.T) {
 			if got := a.Stalled(); got != want {
 				t.Errorf("after %v Stalled() is %q, want %q", time.Since(ts.start), got, want)
 			}
+			if err := a.health(); (err == nil) != (want == "") || err != nil && err.Error() != "hangs: "+want {
+				t.Errorf("after %v /healthz is to say %v, want %q", time.Since(ts.start), err, want)
+			}
 		}
 		<-time.After(time.Hour)
 		expect("") // nothing has begun

@@ -6,37 +6,35 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 )
 
 // server is the agent's own endpoint for metrics and health.
-type server struct {
-	listener net.Listener // nil: none
-	http     http.Server
-}
+type server struct{ *endpoint.Server } // nil: none
 
 // newServer listens, unless the address is empty.
-func (a *Agent) newServer(ctx context.Context, listen string) (*server, error) {
-	if listen == "" {
+func (a *Agent) newServer(ctx context.Context, c config.Metrics) (*server, error) {
+	if c.Listen == "" {
 		a.metrics.Store(nil)
 		return &server{}, nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
+	s, err := endpoint.Listen(ctx, endpoint.Options{
+		Config: c.Endpoint(), Metrics: http.HandlerFunc(a.serveMetrics), Health: a.health, Ready: a.ready, Logger: a.opts.Logger,
+		Refused: func(reason string) {
+			a.opts.Metrics.GetOrCreateCounter(fmt.Sprintf("telltale_agent_endpoint_refused_total{reason=%q}", reason)).Inc()
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("metrics.listen: %w", err)
+		return nil, err
 	}
-	if addr, ok := l.Addr().(*net.TCPAddr); ok {
+	if addr, ok := s.Addr().(*net.TCPAddr); ok {
 		a.metrics.Store(addr)
 	}
-	return &server{listener: l, http: http.Server{
-		Handler:           a.handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		MaxHeaderBytes:    8 << 10,
-	}}, nil
+	return &server{s}, nil
 }
 
 // MetricsAddr returns the address of the metrics endpoint, "" if there is none
@@ -50,46 +48,38 @@ func (a *Agent) MetricsAddr() string {
 
 // run serves until ctx ends.
 func (s *server) run(ctx context.Context) error {
-	if s.listener == nil {
+	if s.Server == nil {
 		<-ctx.Done()
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
-	defer stop()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("metrics.listen: %w", err)
+	return s.Run(ctx)
+}
+
+func (a *Agent) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	a.opts.Metrics.WritePrometheus(w)
+	metrics.WriteProcessMetrics(w)
+}
+
+// health says what hangs.
+func (a *Agent) health() error {
+	if part := a.Stalled(); part != "" {
+		return errors.New("hangs: " + part)
 	}
 	return nil
 }
 
-func (a *Agent) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		a.opts.Metrics.WritePrometheus(w)
-		metrics.WriteProcessMetrics(w)
-	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "ok")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if problems := a.unready(); len(problems) > 0 {
-			http.Error(w, strings.Join(problems, "\n"), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
-	})
-	return mux
-}
-
-// unready says why readings are not kept or delivered as they should be. A chip
+// ready says why readings are not kept or delivered as they should be. A chip
 // that fails is no reason: what the others measure is.
-func (a *Agent) unready() (problems []string) {
+func (a *Agent) ready(context.Context) (problems []string, ok bool) {
 	if !a.current.Load().client.Connected() {
 		problems = append(problems, "mqtt: not connected")
 	}
 	if a.commitFailed.Load() {
 		problems = append(problems, "buffer: commits fail")
 	}
-	return problems
+	if len(problems) == 0 {
+		return []string{"ok"}, true
+	}
+	return problems, false
 }

@@ -10,16 +10,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"sync/atomic"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/telltale-iot/telltale/ingest/internal/config"
+	"github.com/telltale-iot/telltale/ingest/internal/fleet"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/label"
 	"github.com/telltale-iot/telltale/ingest/internal/mongo"
+	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
+	"github.com/telltale-iot/telltale/internal/certificate"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 )
 
 // Config is all that an ingest service can be told.
@@ -45,17 +51,23 @@ type Options struct {
 type Ingest struct {
 	options  Options
 	log      *slog.Logger
-	listener net.Listener
+	endpoint *endpoint.Server
+	expiry   *certificate.Expiry
 	kafka    *kafka.Client
 	mongo    *mongo.Client // nil unless a role writes to it
+	mqtt     *mqtt.Broker  // nil unless a role reads from it
 	topics   []kafka.Topic
 	tasks    []task
 
 	consumerRetries *prometheus.CounterVec // group, reason
 	producerRetries *prometheus.CounterVec // role, reason
+	topicRetries    *prometheus.CounterVec // reason
+	mongoFailures   *prometheus.CounterVec // reason
 
-	// topicsThere is closed once every topic exists.
-	topicsThere chan struct{}
+	// topicsThere is closed once every topic exists; until then topicsFailure
+	// is why the last attempt to see to that failed.
+	topicsThere   chan struct{}
+	topicsFailure atomic.Pointer[error]
 }
 
 // task is something that Run runs until its context ends.
@@ -64,7 +76,7 @@ type task struct {
 	run  func(ctx context.Context) error
 	// ready says why the task cannot do its work at present; nil: it can. A
 	// task without it is as ready as the process.
-	ready func(ctx context.Context) error
+	ready readiness
 }
 
 // New makes what the roles need and listens on the metrics' address; that may
@@ -88,7 +100,8 @@ func New(o Options) (_ *Ingest, err error) {
 	sasl := o.Config.Kafka.SASL
 	i.kafka, err = kafka.NewClient(kafka.Options{
 		Brokers: o.Config.Kafka.Brokers, ClientID: i.clientID(), TLS: tls,
-		SASL: kafka.SASL{Mechanism: sasl.Mechanism, Username: sasl.Username, Password: sasl.Password.Reveal()},
+		SASL:   kafka.SASL{Mechanism: sasl.Mechanism, Username: sasl.Username, Password: sasl.Password.Reveal()},
+		Logger: i.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
@@ -109,12 +122,14 @@ func New(o Options) (_ *Ingest, err error) {
 			}
 		}
 	}
-	if err := registerVersion(o.Registry, o.Version); err != nil {
+	if err := i.registerProcess(); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	i.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Config.Metrics.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("ingest: metrics.listen: %w", err)
+	if err := i.addCertificates(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	if i.endpoint, err = i.listen(context.Background()); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	return i, nil
 }
@@ -135,7 +150,7 @@ func (i *Ingest) add(t task) { i.tasks = append(i.tasks, t) }
 
 // MetricsAddr returns the host:port that /metrics, /healthz and /readyz are
 // served on.
-func (i *Ingest) MetricsAddr() string { return i.listener.Addr().String() }
+func (i *Ingest) MetricsAddr() string { return i.endpoint.Addr().String() }
 
 // Run does the work of all roles until ctx ends. It does not return because a
 // server is away, but for a mistake that waiting does not mend.
@@ -146,7 +161,13 @@ func (i *Ingest) Run(ctx context.Context) error {
 	}
 	i.log.Info("starting", "version", i.options.Version, "roles", i.options.Config.Roles, "metrics", i.MetricsAddr())
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return i.serve(ctx) })
+	group.Go(func() error {
+		if err := i.endpoint.Run(ctx); err != nil {
+			return fmt.Errorf("ingest: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return certificate.Watch(ctx, i.expiry.Warn) })
 	for _, t := range i.tasks {
 		group.Go(func() error {
 			if err := t.run(ctx); err != nil && ctx.Err() == nil {
@@ -161,7 +182,11 @@ func (i *Ingest) Run(ctx context.Context) error {
 }
 
 func (i *Ingest) ensureTopics(ctx context.Context) error {
-	if err := i.kafka.EnsureTopics(ctx, i.topics, i.log); err != nil {
+	failed := func(err error) {
+		i.topicRetries.WithLabelValues(kafka.Reason(err)).Inc()
+		i.topicsFailure.Store(&err)
+	}
+	if err := i.kafka.EnsureTopics(ctx, i.topics, failed, i.log); err != nil {
 		return err
 	}
 	close(i.topicsThere)
@@ -173,26 +198,46 @@ func (i *Ingest) topicsReady(context.Context) error {
 	case <-i.topicsThere:
 		return nil
 	default:
-		return errors.New("no answer from Kafka yet, or topics missing")
+		if err := i.topicsFailure.Load(); err != nil {
+			return fmt.Errorf("not seen to yet: %w", *err)
+		}
+		return errors.New("not seen to yet")
 	}
 }
 
-// consume runs a consumer once the topics are there.
-func (i *Ingest) consume(o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error) (func(context.Context) error, error) {
+// consumer returns a task that runs a consumer once the topics are there. The
+// others are what must be ready besides.
+func (i *Ingest) consumer(name string, o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error, others ...readiness) (task, error) {
 	o.Logger, o.SessionTimeout = i.log, i.options.Config.Kafka.SessionTimeout
 	o.Retried = func(reason string) { i.consumerRetries.WithLabelValues(o.Group, reason).Inc() }
 	consumer, err := i.kafka.NewConsumer(o)
 	if err != nil {
-		return nil, err
+		return task{}, err
 	}
-	return func(ctx context.Context) error {
+	run := func(ctx context.Context) error {
 		select {
 		case <-i.topicsThere:
 			return consumer.Run(ctx, handle)
 		case <-ctx.Done():
 			return nil
 		}
-	}, nil
+	}
+	return task{name: name, run: run, ready: all(append([]readiness{consumer.Ready}, others...))}, nil
+}
+
+// readiness says why something cannot do its work at present; nil: it can.
+type readiness = func(ctx context.Context) error
+
+// all returns the first of the answers that is not nil.
+func all(of []readiness) readiness {
+	return func(ctx context.Context) error {
+		for _, ready := range of {
+			if err := ready(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // producer returns a producer of a role.
@@ -201,14 +246,49 @@ func (i *Ingest) producer(role string, topics ...string) (*kafka.Producer, error
 	return i.kafka.NewProducer(kafka.ProducerOptions{Topics: topics, Retried: retried, Logger: i.log})
 }
 
+// mqttBroker returns the way to the broker, which the roles share.
+func (i *Ingest) mqttBroker() (*mqtt.Broker, error) {
+	if i.mqtt != nil {
+		return i.mqtt, nil
+	}
+	c := i.options.Config.MQTT
+	tls, err := c.ClientTLS()
+	if err != nil {
+		return nil, err
+	}
+	i.mqtt, err = mqtt.New(mqtt.Options{
+		URL: c.URL, ClientID: i.clientID(), Username: c.Username, Password: c.Password.Reveal(), TLS: tls,
+		KeepAlive: c.KeepAlive, ConnectTimeout: c.ConnectTimeout, Registerer: i.options.Registry, Logger: i.log,
+	})
+	return i.mqtt, err
+}
+
+// maxLossReasons bounds the reasons of losses that have a series: they are the
+// devices' words.
+const maxLossReasons = 64
+
 // mongoClient returns the client that the roles share, whose indexes a task of
 // its own makes.
 func (i *Ingest) mongoClient() (*mongo.Client, error) {
 	if i.mongo != nil {
 		return i.mongo, nil
 	}
+	lost := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_readings_lost_total", Help: "Readings that were declared lost and are so in the database, by reason; an upper bound, as one of them that comes all the same wins.",
+	}, []string{"reason"})
+	if err := i.options.Registry.Register(lost); err != nil {
+		return nil, err
+	}
+	for _, reason := range fleet.LossReasons() {
+		lost.WithLabelValues(reason) // from 0 on, so that the first is an increase
+	}
+	reasons := &label.Set{Max: maxLossReasons}
 	c := i.options.Config.Mongo
-	client, err := mongo.New(mongo.Options{URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log})
+	client, err := mongo.New(mongo.Options{
+		URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log,
+		Lost:   func(reason string, readings uint64) { lost.WithLabelValues(reasons.Of(reason)).Add(float64(readings)) },
+		Failed: func(reason string) { i.mongoFailures.WithLabelValues(reason).Inc() },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +305,7 @@ func (i *Ingest) ensureIndexes(ctx context.Context) error {
 		err := i.mongo.EnsureIndexes(ctx)
 		if err != nil && ctx.Err() == nil && !said {
 			said = true
-			i.log.Warn("cannot make the database's indexes; retrying", "error", err)
+			i.log.Log(ctx, refusal.Level(err), "cannot make the database's indexes; retrying", "error", err)
 		}
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(0))

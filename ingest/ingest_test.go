@@ -2,11 +2,13 @@ package ingest_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,9 @@ import (
 
 	"github.com/telltale-iot/telltale/ingest"
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
+	"github.com/telltale-iot/telltale/internal/endpoint"
+	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/lab"
 	"github.com/telltale-iot/telltale/simulator/ledger"
@@ -96,8 +101,9 @@ func TestServersThatComeLate(t *testing.T) {
 		alive, _ := get(t, base+"/healthz")
 		status, body := get(t, base+"/readyz")
 		for _, want := range []string{
-			"topics: no answer from Kafka yet", "bridge, subscription frames: not connected to the MQTT broker",
+			"topics: not seen to yet", "bridge, subscription frames: not connected to the MQTT broker",
 			"bridge, subscription seed: not connected", "bridge, receipts: not connected", "sink: mongo",
+			"metrics, fleet: not connected",
 		} {
 			if !strings.Contains(body, want) {
 				t.Fatalf("/readyz does not say %q:\n%s", want, body)
@@ -144,6 +150,19 @@ func TestServersThatComeLate(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("no receipt")
 	}
+	client.Publish(telemetry.Topic("device", telemetry.Status), 1, true, `{"state":"online","version":"v1"}`)
+	await.True(t, 60*time.Second, "what the processes tell of the device, of themselves and of Kafka", func() bool {
+		_, metrics := get(t, base+"/metrics")
+		for _, want := range []string{
+			`telltale_device_online{device="device"} 1`, `telltale_ingest_ready{task="sink"} 1`, `telltale_ingest_role{role="bridge"} 1`,
+			`telltale_kafka_group_lag_records{group="telltale-sink",partition="0",topic="iot-frames"} 0`, `telltale_readings_lost_total{reason="power_cut"} 0`,
+		} {
+			if !strings.Contains(metrics, want+"\n") {
+				return false
+			}
+		}
+		return true
+	})
 	follower, err := ledger.New(ledger.Options{Brokers: []string{kafkaAddr}, MongoURI: mongo.URI(), Database: "iot"})
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +202,9 @@ func TestMistakesEndNew(t *testing.T) {
 			o.Config.MQTT.URL = "tls://localhost:8883"
 			o.Config.MQTT.TLS.CAFile = "/nonexistent/ca.pem"
 		}, "bridge: certificate authorities: open /nonexistent/ca.pem"},
+		{"no certificate of the endpoint", func(o *ingest.Options) {
+			o.Config.Metrics.TLS = endpoint.TLS{CertFile: "/nonexistent/cert.pem", KeyFile: "/nonexistent/key.pem"}
+		}, "metrics.tls: certificate: open /nonexistent/cert.pem"},
 		{"no CA file of the receiver", func(o *ingest.Options) {
 			o.Config.Metrics.RemoteWrite.URL = "https://receiver/api/v1/write"
 			o.Config.Metrics.RemoteWrite.TLS.CAFile = "/nonexistent/ca.pem"
@@ -196,5 +218,48 @@ func TestMistakesEndNew(t *testing.T) {
 				t.Errorf("New returned %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestSecuredEndpoint asks a process, none of whose servers is there, for its
+// metrics, with a user and over TLS.
+func TestSecuredEndpoint(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	root := certificatetest.Authority(t, end)
+	pair := root.Issue(t, "127.0.0.1", end)
+	dir := t.TempDir()
+	config := parse(t, "127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1")
+	config.Metrics.TLS = endpoint.TLS{CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key")}
+	config.Metrics.Auth.BearerToken = settings.NewSecret("0123456789abcdef")
+	certificatetest.Write(t, config.Metrics.TLS.CertFile, pair.PEM())
+	certificatetest.Write(t, config.Metrics.TLS.KeyFile, pair.KeyPEM(t))
+	i := run(t, config)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: root.Pool()}}}
+	for _, tt := range []struct {
+		path, token string
+		status      int
+		has         string
+	}{
+		{"/metrics", "guess", http.StatusUnauthorized, "unauthorized\n"},
+		{"/metrics", "0123456789abcdef", http.StatusOK, fmt.Sprintf("telltale_certificate_expiry_timestamp_seconds{use=\"metrics_server\"} %v\n", float64(pair.NotAfter.Unix()))},
+		{"/metrics", "0123456789abcdef", http.StatusOK, "telltale_endpoint_refused_total{reason=\"unauthorized\"} 1\n"},
+		{"/healthz", "", http.StatusOK, "ok\n"},
+		{"/readyz", "", http.StatusServiceUnavailable, "the reasons are in the log"},
+		{"/readyz", "0123456789abcdef", http.StatusServiceUnavailable, "topics: not seen to yet"},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+i.MetricsAddr()+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+tt.token)
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != tt.status || !strings.Contains(string(body), tt.has) {
+			t.Errorf("%s with %q: %d, %v, want %d and %q in\n%s", tt.path, tt.token, response.StatusCode, err, tt.status, tt.has, body)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,7 +10,9 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/bridge"
 	"github.com/telltale-iot/telltale/ingest/internal/config"
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
+	"github.com/telltale-iot/telltale/ingest/internal/fleet"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/lag"
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
 	"github.com/telltale-iot/telltale/ingest/internal/prom"
 	"github.com/telltale-iot/telltale/ingest/internal/remotewrite"
@@ -54,14 +55,7 @@ func (i *Ingest) addBridge() error {
 	if err != nil {
 		return err
 	}
-	tls, err := c.MQTT.ClientTLS()
-	if err != nil {
-		return err
-	}
-	broker, err := mqtt.New(mqtt.Options{
-		URL: c.MQTT.URL, ClientID: i.clientID(), Username: c.MQTT.Username, Password: c.MQTT.Password.Reveal(), TLS: tls,
-		KeepAlive: c.MQTT.KeepAlive, ConnectTimeout: c.MQTT.ConnectTimeout, Registerer: i.options.Registry, Logger: i.log,
-	})
+	broker, err := i.mqttBroker()
 	if err != nil {
 		return err
 	}
@@ -93,26 +87,21 @@ func (i *Ingest) addBridge() error {
 		if err != nil {
 			return err
 		}
-		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: connected(subscriber.Connected)})
+		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: subscriber.Ready})
 	}
-	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
-	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(context.Context) error {
-		if waiting := b.Waiting(); waiting > overdue {
-			return fmt.Errorf("no batch taken by Kafka for %s", waiting.Round(time.Second))
+	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: receipts.Ready})
+	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(ctx context.Context) error {
+		waiting := b.Waiting()
+		if waiting <= overdue {
+			return nil
 		}
-		return nil
+		if err := producer.Ready(ctx); err != nil {
+			return fmt.Errorf("no batch taken by Kafka for %s: %w", waiting.Round(time.Second), err)
+		}
+		return fmt.Errorf("no batch taken by Kafka for %s", waiting.Round(time.Second))
 	}})
 	i.need(retained, bridge.Topics()...)
 	return nil
-}
-
-func connected(is func() bool) func(context.Context) error {
-	return func(context.Context) error {
-		if !is() {
-			return errors.New("not connected to the MQTT broker")
-		}
-		return nil
-	}
 }
 
 func (i *Ingest) addMetrics() error {
@@ -124,14 +113,21 @@ func (i *Ingest) addMetrics() error {
 	if err := i.options.Registry.Register(latest); err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return latest.Follow(ctx, p)
-	})
+	follow := func(ctx context.Context, p *kafka.Assignment) error { return latest.Follow(ctx, p) }
+	follower, err := i.consumer(config.RoleMetrics, kafka.ConsumerOptions{Group: prom.Group, Topic: prom.FramesTopic}, follow)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: config.RoleMetrics, run: run})
+	i.add(follower)
 	i.need(retained, prom.FramesTopic)
+	if err := i.addLag(); err != nil {
+		return fmt.Errorf("lag: %w", err)
+	}
+	if c.MaxDevices > 0 {
+		if err := i.addFleet(); err != nil {
+			return fmt.Errorf("fleet: %w", err)
+		}
+	}
 	if c.RemoteWrite.URL != "" {
 		if err := i.addRemoteWrite(); err != nil {
 			return fmt.Errorf("remote write: %w", err)
@@ -140,6 +136,54 @@ func (i *Ingest) addMetrics() error {
 	if c.TimeSeries {
 		return i.addTimeSeries()
 	}
+	return nil
+}
+
+// addFleet subscribes to the statuses of devices. Every process that does has all
+// of them: what the broker retains it gives to no shared subscription.
+func (i *Ingest) addFleet() error {
+	f, err := fleet.New(fleet.Options{MaxDevices: i.options.Config.Metrics.MaxDevices, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	if err := i.options.Registry.Register(f); err != nil {
+		return err
+	}
+	broker, err := i.mqttBroker()
+	if err != nil {
+		return err
+	}
+	subscriber, err := broker.Subscriber(mqtt.SubscriberOptions{
+		Name: "fleet", Filter: telemetry.StatusFilter(), Handle: func(_ context.Context, m mqtt.Message) {
+			f.Handle(m.Topic, m.Payload, m.Retained)
+			m.Ack()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: subscriber.Ready})
+	return nil
+}
+
+// addLag watches how far the groups of all roles are behind, whichever process
+// has them.
+func (i *Ingest) addLag() error {
+	watch, err := lag.New(lag.Options{
+		Groups: []lag.Group{
+			{Name: sink.Group, Topic: sink.FramesTopic},
+			{Name: aggregate.SensorsGroup, Topic: aggregate.FramesTopic},
+			{Name: aggregate.PlacesGroup, Topic: aggregate.PartsTopic},
+			{Name: prom.Group, Topic: prom.FramesTopic},
+			{Name: remotewrite.Group, Topic: remotewrite.FramesTopic},
+			{Name: timeseries.Group, Topic: timeseries.FramesTopic},
+		},
+		Offsets: i.kafka.Offsets, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, lag", run: watch.Run})
 	return nil
 }
 
@@ -156,13 +200,12 @@ func (i *Ingest) addRemoteWrite() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return w.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return w.Frames(ctx, p) }
+	writer, err := i.consumer("metrics, remote write", kafka.ConsumerOptions{Group: remotewrite.Group, Topic: remotewrite.FramesTopic}, write, w.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, remote write", run: run, ready: w.Ready})
+	i.add(writer)
 	return nil
 }
 
@@ -175,13 +218,12 @@ func (i *Ingest) addTimeSeries() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return w.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return w.Frames(ctx, p) }
+	writer, err := i.consumer("metrics, time series", kafka.ConsumerOptions{Group: timeseries.Group, Topic: timeseries.FramesTopic}, write, producer.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, time series", run: run})
+	i.add(writer)
 	i.need(retained, timeseries.Topic)
 	return nil
 }
@@ -203,20 +245,18 @@ func (i *Ingest) addAggregate() error {
 	if err != nil {
 		return err
 	}
-	sensors, err := i.consume(kafka.ConsumerOptions{Group: aggregate.SensorsGroup, Topic: aggregate.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return a.Sensors(ctx, p)
-	})
+	sensors, err := i.consumer("aggregate, sensors", kafka.ConsumerOptions{Group: aggregate.SensorsGroup, Topic: aggregate.FramesTopic},
+		func(ctx context.Context, p *kafka.Assignment) error { return a.Sensors(ctx, p) }, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	places, err := i.consume(kafka.ConsumerOptions{Group: aggregate.PlacesGroup, Topic: aggregate.PartsTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return a.Places(ctx, p)
-	})
+	places, err := i.consumer("aggregate, places", kafka.ConsumerOptions{Group: aggregate.PlacesGroup, Topic: aggregate.PartsTopic},
+		func(ctx context.Context, p *kafka.Assignment) error { return a.Places(ctx, p) }, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "aggregate, sensors", run: sensors, ready: store.Ping})
-	i.add(task{name: "aggregate, places", run: places, ready: store.Ping})
+	i.add(sensors)
+	i.add(places)
 	i.need(retained, aggregate.FramesTopic, deadletter.Topic)
 	i.need(compacted, aggregate.SensorsTopic, aggregate.PlacesTopic, aggregate.PartsTopic)
 	return nil
@@ -238,13 +278,12 @@ func (i *Ingest) addSink() error {
 	if err != nil {
 		return err
 	}
-	run, err := i.consume(kafka.ConsumerOptions{Group: sink.Group, Topic: sink.FramesTopic}, func(ctx context.Context, p *kafka.Assignment) error {
-		return s.Frames(ctx, p)
-	})
+	write := func(ctx context.Context, p *kafka.Assignment) error { return s.Frames(ctx, p) }
+	writer, err := i.consumer(config.RoleSink, kafka.ConsumerOptions{Group: sink.Group, Topic: sink.FramesTopic}, write, producer.Ready, store.Ready)
 	if err != nil {
 		return err
 	}
-	i.add(task{name: config.RoleSink, run: run, ready: store.Ping})
+	i.add(writer)
 	i.need(retained, sink.FramesTopic, deadletter.Topic)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/telltale-iot/telltale/agent"
 	"github.com/telltale-iot/telltale/agent/internal/systemd"
 	"github.com/telltale-iot/telltale/internal/command"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -57,7 +58,7 @@ A smallest configuration, /etc/telltale/agent.yaml:
 
 ` + settings.NamingRule,
 	}
-	c.AddCommand(runCommand(), detectCommand(host{}), readCommand(host{}), checkCommand(host{}), bufferCommand())
+	c.AddCommand(runCommand(), detectCommand(host{}), readCommand(host{}), checkCommand(host{}), healthCommand(), bufferCommand())
 	return c
 }
 
@@ -117,6 +118,16 @@ WatchdogSec=, that it makes progress.`,
 		return group.Wait()
 	}
 	return c
+}
+
+func healthCommand() *cobra.Command {
+	return command.Health("telltale-agent", "/etc/telltale/agent.yaml", func(c *cobra.Command) func() (endpoint.Config, error) {
+		load := configured(c)
+		return func() (endpoint.Config, error) {
+			config, err := load()
+			return config.Metrics.Endpoint(), err
+		}
+	})
 }
 
 func newNotifier(a *agent.Agent, logger *slog.Logger) (*systemd.Notifier, error) {

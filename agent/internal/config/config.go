@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -81,7 +82,9 @@ type Sensor struct {
 
 // Metrics is the agent's own metrics endpoint.
 type Metrics struct {
-	Listen string `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz (empty: none)"`
+	Listen string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz (empty: none)"`
+	TLS    endpoint.TLS  `yaml:"tls"`
+	Auth   endpoint.Auth `yaml:"auth"`
 }
 
 // The policies of a full buffer.
@@ -167,6 +170,10 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 	}
 	return m.TLS.Client()
 }
+
+// Endpoint returns what the endpoint is to be; its Listen is empty if there is to
+// be none.
+func (m Metrics) Endpoint() endpoint.Config { return endpoint.Config(m) }
 
 // MinimumTime returns the moment at which the date Minimum begins in UTC.
 func (c Clock) MinimumTime() (time.Time, error) { return time.Parse(time.DateOnly, c.Minimum) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/telltale-iot/telltale/ingest"
 	"github.com/telltale-iot/telltale/internal/command"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -43,13 +44,11 @@ there, and missing says which readings are missing, and why.
 
 ` + settings.NamingRule,
 	}
-	c.AddCommand(runCommand(), migrateCommand(), missingCommand())
+	c.AddCommand(runCommand(), healthCommand(), migrateCommand(), missingCommand())
 	return c
 }
 
 func runCommand() *cobra.Command {
-	config := ingest.DefaultConfig()
-	s := settings.New(&config)
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "run until SIGINT or SIGTERM",
@@ -57,10 +56,10 @@ func runCommand() *cobra.Command {
   telltale-ingest run --roles '[bridge]' --mqtt-url tcp://broker:1883 --kafka-brokers '[kafka:9092]'`,
 		Args: cobra.NoArgs,
 	}
-	file := c.Flags().String("config", "", "YAML file with the settings below")
-	s.Flags(c.Flags())
+	load := configured(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := s.Load(*file, os.LookupEnv); err != nil {
+		config, err := load()
+		if err != nil {
 			return err
 		}
 		logger, err := command.Logger(config.Log.Level, config.Log.Format, c.ErrOrStderr())
@@ -76,4 +75,26 @@ func runCommand() *cobra.Command {
 		return i.Run(c.Context())
 	}
 	return c
+}
+
+// configured gives c the flags of all settings, and returns what loads them.
+func configured(c *cobra.Command) (load func() (ingest.Config, error)) {
+	config := ingest.DefaultConfig()
+	s := settings.New(&config)
+	file := c.Flags().String("config", "", "YAML file with the settings below")
+	s.Flags(c.Flags())
+	return func() (ingest.Config, error) {
+		err := s.Load(*file, os.LookupEnv)
+		return config, err
+	}
+}
+
+func healthCommand() *cobra.Command {
+	return command.Health("telltale-ingest", "/etc/telltale/ingest.yaml", func(c *cobra.Command) func() (endpoint.Config, error) {
+		load := configured(c)
+		return func() (endpoint.Config, error) {
+			config, err := load()
+			return config.Metrics.Endpoint(), err
+		}
+	})
 }

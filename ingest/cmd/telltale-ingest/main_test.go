@@ -54,6 +54,8 @@ func TestUsage(t *testing.T) {
 		{"missing --last 0s", 2, `--last: .*more than 0s`},
 		{"missing --last 1h --format xml", 2, `--format: .*text or json`},
 		{"migrate --help", 0, `^$`},
+		{"health --metrics-listen 127.0.0.1:1", 1, `^telltale-ingest: no answer from http://127\.0\.0\.1:1/healthz: `},
+		{"health --config " + file, 2, `ingest\.yaml:1:\d+: .*mongo\.database`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

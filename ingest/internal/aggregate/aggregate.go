@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 )
 
@@ -158,7 +159,7 @@ func (a *Aggregate) retry(ctx context.Context, what string, op func(ctx context.
 		}
 		a.metrics.retries.WithLabelValues(what).Inc()
 		if failures == 0 {
-			a.log.Warn("fails; retrying", "operation", what, "error", err)
+			a.log.Log(ctx, refusal.Level(err), "fails; retrying", "operation", what, "error", err)
 		}
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 )
 
@@ -251,7 +252,7 @@ func (p *places) repair(ctx context.Context) {
 		}
 		stored, err := p.states(ctx, windows)
 		if err != nil {
-			p.log.Warn("cannot see whether another owner has stored later revisions", "partition", p.source.ID(), "windows", len(windows), "error", err)
+			p.log.Log(ctx, refusal.Level(err), "cannot see whether another owner has stored later revisions", "partition", p.source.ID(), "windows", len(windows), "error", err)
 			return
 		}
 		for _, w := range windows {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -366,8 +367,9 @@ func (s *sensors) put(ctx context.Context, windows []*window.Window) (conflicts 
 		c := changed[i]
 		switch {
 		case answer == nil:
+			before, _ := c.StoredGaps()
 			c.Stored(c.Revision+1, c.missing, c.lost)
-			s.metrics.put(bySensor, c.Revision)
+			s.metrics.sensor(c.Revision, c.End, s.now().UnixMilli(), before, c.missing)
 			if err := s.publish(c.Window); err != nil {
 				return nil, err
 			}
@@ -498,7 +500,7 @@ func (s *sensors) repair(ctx context.Context) {
 		}
 		states, err := s.states(ctx, ids)
 		if err != nil {
-			s.log.Warn("cannot see whether another owner has stored later revisions", "partition", s.source.ID(), "windows", len(s.produced), "error", err)
+			s.log.Log(ctx, refusal.Level(err), "cannot see whether another owner has stored later revisions", "partition", s.source.ID(), "windows", len(s.produced), "error", err)
 			return
 		}
 		known := make(map[string]int64, len(ids))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -94,8 +95,11 @@ type Sink struct {
 // with frames.
 type Metrics struct {
 	Listen      string        `yaml:"listen" help:"address that serves /metrics, /healthz and /readyz"`
+	TLS         endpoint.TLS  `yaml:"tls"`
+	Auth        endpoint.Auth `yaml:"auth"`
 	StaleAfter  time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
 	MaxSensors  int           `yaml:"max_sensors" help:"most sensors that are shown"`
+	MaxDevices  int           `yaml:"max_devices" help:"most devices whose status is shown (0: none)"`
 	RemoteWrite RemoteWrite   `yaml:"remote_write"`
 	TimeSeries  bool          `yaml:"time_series" help:"write a record of each frame to the topic iot-metrics-time-series"`
 }
@@ -163,7 +167,7 @@ func Default() Config {
 		},
 		Sink: Sink{Batch: 1000, BatchAge: 100 * time.Millisecond},
 		Metrics: Metrics{
-			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000,
+			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000, MaxDevices: 10_000,
 			RemoteWrite: RemoteWrite{Headers: []string{}, Batch: 2000, BatchAge: time.Second, Timeout: 30 * time.Second},
 		},
 		Log: settings.Log{Level: "info", Format: "text"},
@@ -191,6 +195,11 @@ func (m MQTT) ClientTLS() (*tls.Config, error) {
 		return nil, nil
 	}
 	return m.TLS.Client()
+}
+
+// Endpoint returns what the HTTP endpoint is to be.
+func (m Metrics) Endpoint() endpoint.Config {
+	return endpoint.Config{Listen: m.Listen, TLS: m.TLS, Auth: m.Auth}
 }
 
 // ClientTLS returns the TLS of the connections to the receiver, nil if they are

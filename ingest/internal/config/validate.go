@@ -142,6 +142,7 @@ func (m Metrics) Validate(report report) {
 	}
 	settings.Within(report, "stale_after", m.StaleAfter, time.Second, 365*day)
 	settings.Within(report, "max_sensors", m.MaxSensors, 1, maxCount)
+	settings.Within(report, "max_devices", m.MaxDevices, 0, maxCount)
 }
 
 // Validate reports what is wrong with the settings of the receiver.

@@ -51,6 +51,7 @@ type Consumer struct {
 	transport *kafkago.Transport
 	api       *kafkago.Client
 	log       *slog.Logger
+	failures  *failures
 }
 
 // NewConsumer validates o and returns a Consumer. Nothing is dialled yet.
@@ -73,13 +74,25 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	transport := c.newTransport(o.Topic)
+	log := o.Logger.With("group", o.Group, "topic", o.Topic)
 	return &Consumer{
 		options:   o,
 		client:    c,
 		transport: transport,
 		api:       &kafkago.Client{Addr: c.addr, Transport: transport},
-		log:       o.Logger.With("group", o.Group, "topic", o.Topic),
+		log:       log,
+		failures:  c.newFailures(log),
 	}, nil
+}
+
+// Ready returns nil, or why the consumer cannot join its group, fetch or commit
+// at present.
+func (c *Consumer) Ready(context.Context) error { return c.failures.err() }
+
+// failed notes and counts that what was tried failed, and will be tried again.
+func (c *Consumer) failed(what string, err error, message string, args ...any) {
+	c.options.Retried(Reason(err))
+	c.failures.failed(what, c.client.explain(err, c.options.Topic, c.options.Group), message, args...)
 }
 
 // Run joins the group and calls handle for each partition that is assigned, in
@@ -113,7 +126,6 @@ func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *
 	defer func() { _ = group.Close() }() // never fails
 
 	pause := newPause(joinBackoff)
-	failing := false
 	for {
 		generation, err := group.Next(ctx)
 		switch {
@@ -125,16 +137,12 @@ func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *
 		case errors.Is(err, kafkago.RebalanceInProgress):
 			continue
 		case err != nil:
-			c.options.Retried(Reason(err))
-			if !failing {
-				failing = true
-				c.log.Warn("cannot join the consumer group; retrying", "error", err)
-			}
+			c.failed("join", err, "cannot join the consumer group; retrying")
 			if err := sleep(ctx, pause.NextBackOff()); err != nil {
 				continue
 			}
 		default:
-			failing = false
+			c.failures.over("join", groupScope(c.options.Group))
 			pause.Reset()
 			c.start(ctx, cancel, generation, handle)
 		}
@@ -172,6 +180,8 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 			if err := handle(ctx, a); err != nil && !errors.Is(err, ErrNotOwner) && ctx.Err() == nil {
 				cancel(err)
 			}
+			c.failures.forget(a.fetching())
+			c.failures.forget(a.committing())
 			<-ctx.Done()
 		})
 	}
@@ -216,13 +226,15 @@ type Assignment struct {
 	next       int64 // offset to fetch; kafkago.FirstOffset until the first fetch
 	lag        atomic.Int64
 
-	buf     []byte // of the last fetch
-	set     recordSet
-	failing bool
+	buf []byte // of the last fetch
+	set recordSet
 }
 
 // ID returns the partition's number.
 func (a *Assignment) ID() int { return a.id }
+
+func (a *Assignment) fetching() string   { return fmt.Sprintf("fetch %d", a.id) }
+func (a *Assignment) committing() string { return fmt.Sprintf("commit %d", a.id) }
 
 // Topic returns the topic's name.
 func (a *Assignment) Topic() string { return a.consumer.options.Topic }
@@ -246,8 +258,7 @@ func (a *Assignment) Fetch(ctx context.Context) ([]Message, error) {
 	for {
 		messages, err := a.fetch(ctx)
 		if err == nil {
-			if a.failing {
-				a.failing = false
+			if a.consumer.failures.over(a.fetching(), topicScope(a.Topic())) {
 				a.consumer.log.Info("fetches records again", "partition", a.id)
 			}
 			return messages, nil
@@ -255,11 +266,7 @@ func (a *Assignment) Fetch(ctx context.Context) ([]Message, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		a.consumer.options.Retried(Reason(err))
-		if !a.failing {
-			a.failing = true
-			a.consumer.log.Warn("cannot fetch records; retrying", "partition", a.id, "error", err)
-		}
+		a.consumer.failed(a.fetching(), err, "cannot fetch records; retrying", "partition", a.id)
 		if errors.Is(err, kafkago.OffsetOutOfRange) {
 			// Retention overtook the group, or the log was truncated: what is
 			// there is read from its start, and what was read is known again.
@@ -349,20 +356,16 @@ func Work(ctx context.Context, turn func(context.Context) error) error {
 // call. It retries until the generation ends; the error then wraps ErrNotOwner.
 func (a *Assignment) Commit(ctx context.Context, offset int64) error {
 	pause := newPause(DefaultBackoffMin)
-	failing := false
 	for {
 		err := a.generation.commit(a.Topic(), a.id, offset)
 		switch {
 		case err == nil:
+			a.consumer.failures.over(a.committing(), groupScope(a.consumer.options.Group))
 			return nil
 		case errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.UnknownMemberId), ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", ErrNotOwner, err)
 		}
-		a.consumer.options.Retried(Reason(err))
-		if !failing {
-			failing = true
-			a.consumer.log.Warn("cannot commit; retrying", "partition", a.id, "error", err)
-		}
+		a.consumer.failed(a.committing(), err, "cannot commit; retrying", "partition", a.id)
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotOwner, err)
 		}

@@ -117,7 +117,7 @@ func (d *delivery) plan(l layout) error {
 	for i, topic := range b.topics {
 		t := l[topic]
 		if t.err != nil {
-			return fmt.Errorf("topic %q: %w", topic, t.err)
+			return &topicError{topic, -1, t.err}
 		}
 		partitions[i] = make([]*queue, len(t.leaders))
 	}
@@ -165,7 +165,7 @@ func (d *delivery) settle(x *exchange) error {
 		case refused(err):
 			d.divide(q, err)
 		default:
-			errs = append(errs, d.retry(fmt.Errorf("topic %q, partition %d: %w", q.topic, q.partition, err)))
+			errs = append(errs, d.retry(&topicError{q.topic, q.partition, err}))
 		}
 	}
 	return errors.Join(errs...)
@@ -272,7 +272,7 @@ func (l layout) leader(topic string, partition int32) (int32, error) {
 		// available, for one): only the leader matters here.
 		return t.leaders[partition].leader, nil
 	}
-	return 0, fmt.Errorf("topic %q, partition %d: %w", topic, partition, cause)
+	return 0, &topicError{topic, partition, cause}
 }
 
 // exchange is one request to one leader, with the first chunk of each queue,

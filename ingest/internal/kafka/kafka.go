@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // DefaultDialTimeout bounds the making of a connection, TLS and SASL included.
@@ -32,6 +35,10 @@ type Options struct {
 	SASL SASL
 
 	DialTimeout time.Duration // 0 is DefaultDialTimeout
+
+	// Logger is told once of each refusal, whoever of the client's users meets
+	// it: see package refusal. Nil discards.
+	Logger *slog.Logger
 
 	// Dial makes the network connections; nil is a net.Dialer's DialContext.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -64,6 +71,7 @@ type Client struct {
 	options   Options
 	addr      net.Addr
 	mechanism sasl.Mechanism
+	refusals  *refusal.Log
 	transport *kafkago.Transport
 	api       *kafkago.Client
 }
@@ -90,7 +98,7 @@ func NewClient(o Options) (*Client, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	c := &Client{options: o, addr: kafkago.TCP(o.Brokers...), mechanism: mechanism}
+	c := &Client{options: o, addr: kafkago.TCP(o.Brokers...), mechanism: mechanism, refusals: refusal.NewLog("kafka", o.Logger, nil)}
 	c.transport = c.newTransport()
 	c.api = &kafkago.Client{Addr: c.addr, Transport: c.transport}
 	return c, nil
@@ -130,6 +138,8 @@ func Reason(err error) string {
 	var network net.Error
 	var route *rawproduce.Error // the transport's metadata changed since ours was taken from it
 	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	var alert tls.AlertError
 	switch {
 	case errors.As(err, &code):
 		if reason, ok := codeReasons[code]; ok {
@@ -144,7 +154,7 @@ func Reason(err error) string {
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
-	case errors.As(err, &certificate):
+	case errors.As(err, &certificate), errors.As(err, &plain), errors.As(err, &alert):
 		return "tls"
 	case errors.As(err, &network):
 		if network.Timeout() {
@@ -170,6 +180,7 @@ var codeReasons = map[kafkago.Error]string{
 	kafkago.NotEnoughReplicas:            "not_enough_replicas",
 	kafkago.NotEnoughReplicasAfterAppend: "not_enough_replicas_after_append",
 	kafkago.TopicAuthorizationFailed:     "topic_authorization_failed",
+	kafkago.GroupAuthorizationFailed:     "group_authorization_failed",
 	kafkago.ClusterAuthorizationFailed:   "cluster_authorization_failed",
 	kafkago.InvalidTimestamp:             "invalid_timestamp",
 	kafkago.NotController:                "not_controller",

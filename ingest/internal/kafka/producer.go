@@ -58,6 +58,7 @@ type Producer struct {
 	client    *Client
 	transport *kafkago.Transport
 	log       *slog.Logger
+	failures  *failures
 
 	turn chan struct{} // holds a token while a batch is being written
 	free []*chunk      // to reuse; owned by whoever has the turn
@@ -91,6 +92,7 @@ func (c *Client) NewProducer(o ProducerOptions) (*Producer, error) {
 		client:    c,
 		transport: c.newTransport(o.Topics...),
 		log:       o.Logger,
+		failures:  c.newFailures(o.Logger),
 		turn:      make(chan struct{}, 1),
 	}, nil
 }
@@ -100,6 +102,9 @@ func setDefault(d *time.Duration, value time.Duration) {
 		*d = value
 	}
 }
+
+// Ready returns nil, or why the batch that is being written was not taken yet.
+func (p *Producer) Ready(context.Context) error { return p.failures.err() }
 
 // Close closes the producer's idle connections. A Produce under way goes on.
 func (p *Producer) Close() { p.transport.CloseIdleConnections() }
@@ -147,30 +152,32 @@ func (p *Producer) Produce(ctx context.Context, b *Batch) error {
 	}
 	d := delivery{producer: p, batch: b}
 	defer d.release()
-	failing := false
 	for {
 		err := d.round(ctx)
 		if err == nil && d.done() {
-			if failing {
+			scopes := make([]string, len(b.topics))
+			for i, topic := range b.topics {
+				scopes[i] = topicScope(topic)
+			}
+			if p.failures.over("produce", scopes...) {
 				p.log.Info("kafka takes records again")
 			}
 			return d.verdict()
 		}
 		if ctx.Err() != nil {
+			p.failures.forget("produce")
 			return fmt.Errorf("kafka: produce: %w", context.Cause(ctx))
 		}
 		if err == nil {
 			pause.Reset()
 			continue
 		}
-		if !failing {
-			failing = true
-			p.log.Warn("kafka does not take records; retrying", "error", err)
-		}
+		p.failures.failed("produce", p.client.explain(err, "", ""), "kafka does not take records; retrying")
 		// kafka-go has no way to ask for fresh metadata but a fresh pool, and
 		// a connection that failed is not worth keeping either.
 		p.transport.CloseIdleConnections()
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			p.failures.forget("produce")
 			return fmt.Errorf("kafka: produce: %w", err)
 		}
 	}

@@ -351,7 +351,7 @@ func TestKafkaComesLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.EnsureTopics(t.Context(), []Topic{{Name: frames, Partitions: 4, Replication: 1}}, nil); err != nil {
+	if err := client.EnsureTopics(t.Context(), []Topic{{Name: frames, Partitions: 4, Replication: 1}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -85,10 +86,14 @@ func (t Topic) config() kafkago.TopicConfig {
 // EnsureTopics creates those of topics that are absent, and leaves the others
 // as they are. It tries without end, with backoff and jitter, and returns nil
 // when all are there, an error for a topic that is not valid, or the context's
-// error. A nil logger discards.
-func (c *Client) EnsureTopics(ctx context.Context, topics []Topic, logger *slog.Logger) error {
+// error. failed, if not nil, is called after each attempt that failed. A nil
+// logger discards.
+func (c *Client) EnsureTopics(ctx context.Context, topics []Topic, failed func(error), logger *slog.Logger) error {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
+	}
+	if failed == nil {
+		failed = func(error) {}
 	}
 	for _, t := range topics {
 		if err := t.validate(); err != nil {
@@ -99,17 +104,19 @@ func (c *Client) EnsureTopics(ctx context.Context, topics []Topic, logger *slog.
 		InitialInterval: DefaultBackoffMin, MaxInterval: DefaultBackoffMax,
 		Multiplier: backoff.DefaultMultiplier, RandomizationFactor: backoff.DefaultRandomizationFactor,
 	}
-	for failing := false; ; {
+	failures := c.newFailures(logger)
+	for {
 		err := c.createAbsent(ctx, topics, logger)
 		if err == nil {
-			if failing {
+			if failures.over("topics") {
 				logger.Info("kafka has the topics")
 			}
 			return nil
 		}
-		if !failing && ctx.Err() == nil {
-			failing = true
-			logger.Warn("cannot make sure of kafka's topics; retrying", "error", err)
+		if ctx.Err() == nil {
+			err = c.explain(err, "", "")
+			failed(err)
+			failures.failed("topics", err, "cannot make sure of kafka's topics; retrying")
 		}
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return fmt.Errorf("kafka: topics: %w", err)
@@ -135,8 +142,16 @@ func (c *Client) createAbsent(ctx context.Context, topics []Topic, logger *slog.
 		return err
 	}
 	there := map[string]bool{}
+	var refused []string
 	for _, t := range found.Topics {
 		there[t.Name] = t.Error == nil
+		if errors.Is(t.Error, kafkago.TopicAuthorizationFailed) {
+			refused = append(refused, t.Name)
+		}
+	}
+	if len(refused) > 0 {
+		// Without the right to describe a topic nobody learns whether it exists.
+		return &topicError{strings.Join(refused, ", "), -1, kafkago.TopicAuthorizationFailed}
 	}
 	var absent []kafkago.TopicConfig
 	for _, t := range topics {
@@ -156,9 +171,14 @@ func (c *Client) createAbsent(ctx context.Context, topics []Topic, logger *slog.
 		switch err := created.Errors[t.Topic]; {
 		case err == nil:
 			logger.Info("created a kafka topic", "topic", t.Topic, "partitions", t.NumPartitions, "replication", t.ReplicationFactor)
+		case errors.Is(err, kafkago.TopicAuthorizationFailed):
+			refused = append(refused, t.Topic)
 		case !errors.Is(err, kafkago.TopicAlreadyExists):
-			errs = append(errs, fmt.Errorf("create topic %q: %w", t.Topic, err))
+			errs = append(errs, &topicError{t.Topic, -1, fmt.Errorf("create: %w", err)})
 		}
+	}
+	if len(refused) > 0 {
+		errs = append(errs, &topicError{strings.Join(refused, ", "), -1, fmt.Errorf("create: %w", kafkago.TopicAuthorizationFailed)})
 	}
 	return errors.Join(errs...)
 }

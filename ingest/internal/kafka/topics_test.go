@@ -65,7 +65,7 @@ func TestEnsureTopicsCreatesTheAbsentOnly(t *testing.T) {
 		{Name: "week", Partitions: 1, Replication: 1, Retention: 7 * 24 * time.Hour, MaxRecord: 8 << 20},
 	}
 	for range 2 { // the second time there is nothing to do
-		if err := c.EnsureTopics(t.Context(), topics, nil); err != nil {
+		if err := c.EnsureTopics(t.Context(), topics, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,7 +97,7 @@ func TestEnsureTopicsWaitsForKafka(t *testing.T) {
 	var log bytes.Buffer
 	done := make(chan error, 1)
 	go func() {
-		done <- c.EnsureTopics(t.Context(), []Topic{{Name: frames, Partitions: 3, Replication: 1}}, slog.New(slog.NewTextHandler(&log, nil)))
+		done <- c.EnsureTopics(t.Context(), []Topic{{Name: frames, Partitions: 3, Replication: 1}}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	}()
 	select {
 	case err := <-done:
@@ -126,7 +126,7 @@ func TestTopicsAreValidated(t *testing.T) {
 		{Name: "t", Partitions: 1, Replication: 1, Cleanup: "shrink"},
 		{Name: "t", Partitions: 1, Replication: 1, MaxRecord: -1},
 	} {
-		if err := c.EnsureTopics(t.Context(), []Topic{topic}, nil); err == nil {
+		if err := c.EnsureTopics(t.Context(), []Topic{topic}, nil, nil); err == nil {
 			t.Errorf("%+v is accepted", topic)
 		}
 	}

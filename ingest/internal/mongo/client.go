@@ -30,13 +30,27 @@ type Options struct {
 	Database  string
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
-	Logger    *slog.Logger          // nil discards
+
+	// Lost, if not nil, is called for each declaration of lost readings that
+	// was not there before, with how many readings it is of. It may be called
+	// from several goroutines at once. A command that fails halfway may leave
+	// declarations untold.
+	Lost func(reason string, readings uint64)
+
+	// Failed, if not nil, is called with a stable label for each operation that
+	// failed. It may be called from several goroutines at once.
+	Failed func(reason string)
+
+	// Logger is told once of each refusal, whoever of the client's users meets
+	// it: see package refusal. Nil discards.
+	Logger *slog.Logger
 }
 
 // Client stores frames, losses and windows. It is safe for concurrent use.
 type Client struct {
-	options Options
-	log     *slog.Logger
+	options  Options
+	log      *slog.Logger
+	troubles *troubles
 
 	mu     sync.Mutex
 	client *driver.Client // nil while the hosts of a mongodb+srv string are not known
@@ -60,7 +74,10 @@ func New(o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{options: o, log: o.Logger}
+	if o.Failed == nil {
+		o.Failed = func(string) {}
+	}
+	c := &Client{options: o, log: o.Logger, troubles: newTroubles(&o)}
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -68,8 +85,11 @@ func New(o Options) (*Client, error) {
 }
 
 // database returns what the driver needs to do an operation. It may wait for
-// DNS.
+// DNS. It returns an error while a refused connection is not to be tried again.
 func (c *Client) database() (*driver.Database, error) {
+	if err := c.troubles.admit(); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == nil {
@@ -77,6 +97,9 @@ func (c *Client) database() (*driver.Database, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.troubles.login = loginOf(o)
+		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
+		o.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatFailed: c.troubles.heartbeatFailed, ServerHeartbeatSucceeded: c.troubles.heartbeatSucceeded})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}
@@ -109,7 +132,24 @@ func (c *Client) Ping(ctx context.Context) error {
 		return err
 	}
 	if err := database.Client().Ping(ctx, nil); err != nil {
-		return fmt.Errorf("mongo: %w", err)
+		return c.failed("", err)
+	}
+	c.served("")
+	return nil
+}
+
+// Ready returns an error if the database cannot be reached at present, or has
+// last refused to read or write one of the collections.
+func (c *Client) Ready(ctx context.Context) error {
+	if err := c.Ping(ctx); err != nil {
+		return err
+	}
+	c.troubles.mu.Lock()
+	defer c.troubles.mu.Unlock()
+	for _, collection := range []string{frames, losses, sensors, places} {
+		if err := c.troubles.refused[collection]; err != nil {
+			return fmt.Errorf("mongo: %w", err)
+		}
 	}
 	return nil
 }

@@ -3,12 +3,13 @@ package mongo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	wire "go.mongodb.org/mongo-driver/v2/x/mongo/driver"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/auth"
 )
 
 // ttlIndex is the name of the index by which the server deletes old frames.
@@ -37,7 +38,10 @@ func (c *Client) EnsureIndexes(ctx context.Context) error {
 	} {
 		// One command each: FerretDB v1 panics on several of which some are there.
 		_, err := database.Collection(index.collection).Indexes().CreateOne(ctx, driver.IndexModel{Keys: index.keys})
-		errs = append(errs, c.unlessRefused(err, index.collection))
+		if err = c.unlessRefused(err, index.collection); err != nil && !isAnswer(err) {
+			return err // the server cannot be asked for the others either
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, c.unlessRefused(c.ensureTTL(ctx, database), frames))...)
 }
@@ -115,7 +119,9 @@ const codeIndexNotFound = 27 // MongoDB, error_codes.yml
 // unlessRefused returns the error, unless it says that this server will never
 // make such an index, which is then logged.
 func (c *Client) unlessRefused(err error, collection string) error {
+	scope := "indexes of " + collection
 	if err == nil {
+		c.served(scope)
 		return nil
 	}
 	var answer driver.CommandError
@@ -123,7 +129,15 @@ func (c *Client) unlessRefused(err error, collection string) error {
 		c.log.Warn("the database does not make or change an index; going on without", "collection", collection, "error", answer)
 		return nil
 	}
-	return fmt.Errorf("mongo: indexes of %s: %w", collection, err)
+	return c.failed(scope, err)
+}
+
+// isAnswer reports whether the server has answered to the very operation, and
+// not to the user's authentication before it.
+func isAnswer(err error) bool {
+	var answer wire.Error
+	var login *auth.Error
+	return errors.As(err, &answer) && !errors.As(err, &login)
 }
 
 // refusesIndex reports whether the answer will be the same next time: the

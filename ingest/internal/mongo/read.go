@@ -83,7 +83,7 @@ func (c *Client) FramesTTL(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("mongo: indexes of %s: %w", frames, err)
+		return 0, c.failed("indexes of "+frames, err)
 	}
 	for _, s := range specifications {
 		if isOnDate(s.KeysDocument) && s.ExpireAfterSeconds != nil {

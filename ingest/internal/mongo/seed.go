@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -51,7 +50,7 @@ func (c *Client) stream(ctx context.Context, name string, filter bson.D, find *o
 	}
 	cursor, err := collection.Find(first, filter, find)
 	if err != nil {
-		return fmt.Errorf("mongo: %s: %w", name, err)
+		return c.failed(name, err)
 	}
 	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
 	for cursor.Next(ctx) {
@@ -60,8 +59,9 @@ func (c *Client) stream(ctx context.Context, name string, filter bson.D, find *o
 		}
 	}
 	if err := cursor.Err(); err != nil {
-		return fmt.Errorf("mongo: %s: %w", name, err)
+		return c.failed(name, err)
 	}
+	c.served(name)
 	return nil
 }
 

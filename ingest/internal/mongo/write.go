@@ -102,9 +102,10 @@ func (c *Client) putChunk(ctx context.Context, collection string, writes []write
 	var failed driver.BulkWriteException
 	switch {
 	case err == nil:
+		c.served(collection)
 		return nil
 	case !errors.As(err, &failed) || failed.WriteConcernError != nil:
-		return fmt.Errorf("mongo: %s: %w", collection, err)
+		return c.failed(collection, err)
 	case len(writes) > 1 && writes[0].below > 0 && done.MatchedCount+done.UpsertedCount+int64(len(failed.WriteErrors)) < int64(len(writes)):
 		// FerretDB v1 neither says which replacement failed nor does those
 		// after it. Alone, each has an answer of its own; one that was done
@@ -121,10 +122,10 @@ func (c *Client) putChunk(ctx context.Context, collection string, writes []write
 		switch {
 		case e.Code == codeDuplicateKey:
 			answers[index[e.Index]] = there
-		case refusal(e.Code):
+		case refusesDocument(e.Code):
 			answers[index[e.Index]] = fmt.Errorf("mongo: %s: %q: %w", collection, writes[e.Index].id, e)
 		default:
-			return fmt.Errorf("mongo: %s: %w", collection, err)
+			return c.failed(collection, err)
 		}
 	}
 	return nil
@@ -132,9 +133,9 @@ func (c *Client) putChunk(ctx context.Context, collection string, writes []write
 
 const codeDuplicateKey = 11000
 
-// refusal reports whether the answer is about the document itself: it is not
+// refusesDocument reports whether the answer is about the document itself: it is not
 // valid, or too large (MongoDB, error_codes.yml).
-func refusal(code int) bool {
+func refusesDocument(code int) bool {
 	switch code {
 	case 2, 9, 14, 15, 22, 52, 53, 55, 56, 57, 121, 10334, 17419, 17420:
 		return true

@@ -13,6 +13,7 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
 	"github.com/telltale-iot/telltale/ingest/internal/latency"
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/ingest/internal/window"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
@@ -284,7 +285,7 @@ func (s *Sink) retry(ctx context.Context, what string, op func(context.Context) 
 		if err != nil && ctx.Err() == nil {
 			s.metrics.retries.WithLabelValues(what).Inc()
 			if failures++; failures == 1 {
-				s.log.Warn("cannot write; retrying", "operation", what, "error", err)
+				s.log.Log(ctx, refusal.Level(err), "cannot write; retrying", "operation", what, "error", err)
 			}
 		}
 		return struct{}{}, err
