@@ -105,7 +105,9 @@ func (m *machine) boot(accelerator []string, public, key string, bus *i2csim.Bus
 		defer close(ended)
 		_ = qemu.Wait() // it is killed
 		cancel()
-		<-served
+		if err := <-served; err != nil {
+			_, _ = fmt.Fprintln(m.console, err)
+		}
 	}()
 	m.ended = ended
 	m.ssh = []string{

@@ -166,7 +166,7 @@ func TestOnTrialOnlyReadinessCounts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newService()
 				s.trial = true
-				lines, _ := run(t, s, 0, func(n *Notifier) {
+				lines, _ := run(t, s, 0, func(*Notifier) {
 					if c.ready > 0 {
 						<-time.After(c.ready)
 						close(s.ready)
