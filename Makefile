@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -129,6 +129,10 @@ hil-pi: pi ## the loop on a real Raspberry Pi with its own chips, over ssh: HOST
 hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi
 	$(HIL) $(ARGS)
+
+quadlet: ## a Pi as a container host, in QEMU with podman: updates, and bad ones that are rolled back
+	deploy/quadlet/install
+	$(GO) test -tags quadlet -count 1 -timeout 30m -v ./deploy/quadlet $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install
