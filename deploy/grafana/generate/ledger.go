@@ -1,12 +1,16 @@
 package main
 
-// over is what a counter grew by in the selected time, over the processes.
+// over is what a counter grew by in the selected time, over the processes. One
+// that has come in that time had no value to grow from: it grew by all it has.
 func over(counter, by string) string {
 	if by != "" {
 		by = "by (" + by + ") "
 	}
-	return "sum " + by + "(increase(" + counter + "[$__range]))"
+	return "sum " + by + "((" + counter + " unless " + counter + " offset $__range) or increase(" + counter + "[$__range]))"
 }
+
+// ofAll is a counter's sum over the processes, by labels.
+func ofAll(counter, by string) string { return "sum by (" + by + ") (" + counter + ")" }
 
 const sampledOver = "sum(max by (device) (increase(telltale_device_readings_total[$__range])))"
 
@@ -88,11 +92,11 @@ func ledger() board {
 			}},
 			{"Refused", []panel{
 				{
-					kind: lines, title: "Dead letters, by stage and reason", unit: "cps", runbook: "dead-letters", description: "What could not be taken, and where. Normal: none.",
+					kind: lines, title: "Dead letters, by stage and reason", unit: "short", runbook: "dead-letters", description: "What could not be taken since the processes were started, and where. Normal: none, or a line that does not climb.",
 					queries: []query{
-						{rate("telltale_bridge_dead_letters_total", "reason"), "bridge, {{reason}}"},
-						{rate("telltale_sink_dead_letters_total", "reason"), "sink, {{reason}}"},
-						{rate("telltale_aggregate_dead_letters_total", "reason"), "aggregate, {{reason}}"},
+						{ofAll("telltale_bridge_dead_letters_total", "reason"), "bridge, {{reason}}"},
+						{ofAll("telltale_sink_dead_letters_total", "reason"), "sink, {{reason}}"},
+						{ofAll("telltale_aggregate_dead_letters_total", "reason"), "aggregate, {{reason}}"},
 					},
 				},
 				{
