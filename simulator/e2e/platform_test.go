@@ -256,7 +256,7 @@ func (r *residents) fleet(prefix string, devices int, interval time.Duration, so
 	return r.run(f.Run)
 }
 
-// broken runs a device one of whose chips is not there, that takes more readings,
+// broken runs a device whose light chips are not there, that takes more readings,
 // though of faults, than its buffer has room for in an outage.
 func (r *residents) broken(device string) {
 	r.t.Helper()
@@ -283,7 +283,7 @@ sensors:
     name: Shed, fast
     place_id: garden
     interval: 10ms
-    chips: [{driver: bh1750, bus: "1", address: 0x23}]
+    chips: [{driver: bh1750, bus: "1", address: 0x5c}]
 `, device, mqttAddr, r.t.TempDir())
 	config, err := agent.ParseConfig("agent.yaml", []byte(document))
 	if err != nil {
