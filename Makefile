@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts dashboards dashboard-pictures secrets validate compose-test integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -109,8 +109,21 @@ alerts: ## Prometheus' configuration, rules and alerts, by promtool
 	deploy/local/install prometheus
 	deploy/prometheus/check
 
+dashboards: ## Grafana's dashboards, written and held to rules; PICTURES=1 runs the pipeline and draws what they show
+	$(GO) -C deploy/grafana/generate run . ../dashboards
+	$(GO) -C deploy/grafana/generate vet ./...
+	$(GO) -C deploy/grafana/generate test ./...
+	$(if $(PICTURES),$(MAKE) dashboard-pictures)
+
+ANSWERS := $(CURDIR)/bin/dashboard-answers.json
+
+dashboard-pictures: build
+	deploy/local/install mosquitto kafka mongo prometheus exporters
+	TELLTALE_DASHBOARD_ANSWERS=$(ANSWERS) $(GO) test -tags integration -count 1 -timeout 20m -v -run '^TestDashboards$$' ./simulator/e2e
+	$(GO) -C deploy/grafana/generate run ./draw ../dashboards $(ANSWERS) ../pictures
+
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
-	deploy/local/install
+	deploy/local/install mosquitto kafka mongo mongosh prometheus exporters
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka

@@ -118,8 +118,8 @@ func ask[T any](t *testing.T, path string) (data T, ok bool) {
 	return answer.Data, true
 }
 
-// series returns how many an expression has.
-func series(t *testing.T, expression string) int {
+// countSeries returns how many series an expression has.
+func countSeries(t *testing.T, expression string) int {
 	t.Helper()
 	data, _ := ask[struct{ Result []json.RawMessage }](t, "/api/v1/query?query="+url.QueryEscape(expression))
 	return len(data.Result)
@@ -172,7 +172,7 @@ func look(t *testing.T, page, device string) {
 	answers := 0
 	for _, block := range promQL.FindAllStringSubmatch(pageText(t, page), -1) {
 		for question := range strings.Lines(block[1]) {
-			answers += series(t, strings.ReplaceAll(strings.TrimSpace(question), "pi-1", device))
+			answers += countSeries(t, strings.ReplaceAll(strings.TrimSpace(question), "pi-1", device))
 		}
 	}
 	if answers == 0 {
@@ -277,8 +277,8 @@ func TestAlerts(t *testing.T) {
 		"--dir", t.TempDir(), "--for", "1h")
 	startPrometheus(t)
 	await.True(t, 90*time.Second, "the device online, and no alert", func() bool {
-		return series(t, `telltale:device_online:max == 1`) == 1 && series(t, `telltale:sensor_reading_timestamp_seconds:max`) == 1 &&
-			series(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 1 && series(t, `ALERTS{alertstate="firing"}`) == 0
+		return countSeries(t, `telltale:device_online:max == 1`) == 1 && countSeries(t, `telltale:sensor_reading_timestamp_seconds:max`) == 1 &&
+			countSeries(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 1 && countSeries(t, `ALERTS{alertstate="firing"}`) == 0
 	})
 
 	t.Run("a device goes", func(t *testing.T) {
@@ -352,6 +352,6 @@ func TestAlerts(t *testing.T) {
 
 	// What was lost has used its part of the month's budget up, which is told longer.
 	await.True(t, 90*time.Second, "no other alert at the end", func() bool {
-		return series(t, `ALERTS{alertstate="firing",alertname!~"TelltaleChipFails|Telltale(Latency|Completeness)Budget.+"}`) == 0
+		return countSeries(t, `ALERTS{alertstate="firing",alertname!~"TelltaleChipFails|Telltale(Latency|Completeness)Budget.+"}`) == 0
 	})
 }
