@@ -39,6 +39,8 @@ oracle: ## windows against a naive batch, CHECKS random histories of crashes and
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## format, import directions, common mistakes
 	$< run ./...
+	cd deploy/validate && $< run --config $(CURDIR)/.golangci.yml ./...
+	cd deploy/grafana/generate && $< run --config $(CURDIR)/.golangci.yml ./...
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION):
 	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -127,7 +129,7 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka
-	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
+	$(GO) test -tags integration -count 1 -timeout 50m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
 
