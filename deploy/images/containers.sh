@@ -10,9 +10,11 @@
 #   containers_load telltale-agent       the image of `make images` for this machine, as localhost/telltale-agent:latest
 #   containers_remove                    stops and removes all containers of DIR, and DIR
 #
-# Registries on the loopback are spoken to without TLS, all others with. DIR is
-# best short (a socket's path has at most 107 bytes) and not in a tmpfs that is
-# small. Two users of one DIR share images; two DIRs share nothing.
+# podman and buildah speak to registries on the loopback without TLS, to all others
+# with; skopeo wants --tls-verify=false. Without systemd, podman says that it has no
+# timer for an image's health check; `podman healthcheck run` does it. DIR is best
+# short (a socket's path has at most 107 bytes) and not in a tmpfs that is small. Two
+# users of one DIR share images; two DIRs share nothing.
 
 containers_repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 

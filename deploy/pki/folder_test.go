@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -144,6 +145,9 @@ func (f folder) verify(name, purpose string) string {
 		"-CRLfile", filepath.Join(f.dir, "ca.crl"), filepath.Join(f.dir, name)).CombinedOutput()
 	return string(out)
 }
+
+// serial returns a certificate's number as openssl writes it.
+func serial(c *x509.Certificate) string { return fmt.Sprintf("%X", c.SerialNumber.Bytes()) }
 
 // row is a line of pki list, without its serial's digits and its end.
 type row struct{ kind, name, state string }

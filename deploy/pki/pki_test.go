@@ -221,7 +221,7 @@ func TestRenewAndRevoke(t *testing.T) {
 		t.Error(said)
 	}
 	number := f.crl().Number
-	if out := f.pki("revoke", "device", "pi-1"); !strings.Contains(out, fmt.Sprintf("serial %X: revoked", second.SerialNumber)) {
+	if out := f.pki("revoke", "device", "pi-1"); !strings.Contains(out, "serial "+serial(second)+": revoked") {
 		t.Error(out)
 	}
 	if diff := cmp.Diff(map[string]int{first.SerialNumber.String(): superseded, second.SerialNumber.String(): 0}, f.revoked()); diff != "" {
@@ -389,8 +389,8 @@ func TestInterrupted(t *testing.T) {
 		if c.SerialNumber.Cmp(before.SerialNumber) != 0 {
 			made++
 		}
-		if !strings.Contains(string(f.read("index.txt")), fmt.Sprintf("\t%040X\t", c.SerialNumber)) {
-			t.Errorf("cut %d: the certificate is not in the index", i)
+		if index := string(f.read("index.txt")); !strings.Contains(index, "\t"+serial(c)+"\t") {
+			t.Errorf("cut %d: the certificate %s is not in the index:\n%s", i, serial(c), index)
 		}
 		if leftovers, _ := filepath.Glob(filepath.Join(f.dir, ".work.*")); len(leftovers) > 0 {
 			t.Errorf("cut %d: left are %v", i, leftovers)

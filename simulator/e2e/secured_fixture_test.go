@@ -84,7 +84,7 @@ func startSecured(t *testing.T, devices ...string) *secured {
 		"metrics-tls-cert-file": s.authority.path("server", "localhost.crt"), "metrics-tls-key-file": s.authority.path("server", "localhost.key"),
 		"metrics-remote-write-url": "https://" + s.prometheus.addr + "/api/v1/write", "metrics-remote-write-tls-ca-file": ca,
 		"metrics-remote-write-username": ingestUser, "metrics-remote-write-password-file": filepath.Join(s.secrets, "prometheus.password"),
-		"aggregate-window": window.String(), "aggregate-idle": "3s", "log-level": "debug",
+		"aggregate-window": window.String(), "aggregate-idle": "3s", "metrics-time-series": "true", "log-level": "debug",
 	}
 	return s
 }
@@ -323,6 +323,12 @@ func newGate(t testing.TB, target string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newGateOn(t, listener, target)
+}
+
+// newGateOn is newGate with the listener to be used.
+func newGateOn(t testing.TB, listener net.Listener, target string) *gate {
+	t.Helper()
 	g := &gate{addr: listener.Addr().String(), target: target}
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +41,10 @@ topic write iot-frames
 	one.delivers(kafka, 20)
 
 	t.Log("the central broker is away")
-	central.kill()
+	central.signal(syscall.SIGTERM) // a kill would take the session that ingest has just made
+	if err := central.wait(30 * time.Second); err != nil {
+		t.Fatalf("Mosquitto ended with %v", err)
+	}
 	client := mustDialMQTT(t, "tcp://127.0.0.1:28895", nil)
 	var seeds []string
 	for i := range 100 {
@@ -52,7 +56,7 @@ topic write iot-frames
 	central.spawn()
 	central.listening()
 	one.delivers(kafka, 20)
-	await.True(t, 60*time.Second, "what the clients sent meanwhile in Kafka", func() bool {
+	await.True(t, 2*time.Minute, "what the clients sent meanwhile in Kafka", func() bool {
 		var values []string
 		for _, r := range readTopic(t, kafka.Addr(), "iot-frames") {
 			values = append(values, string(r.Value))

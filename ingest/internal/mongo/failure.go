@@ -33,11 +33,12 @@ const (
 	codeAtlas                = 8000
 )
 
+var errNoServer = errors.New("no server takes writes")
+
 // reason returns a stable metric label for an error of an operation.
 func reason(err error) string {
 	var answer wire.Error
 	var network net.Error
-	var selection topology.ServerSelectionError
 	switch {
 	case isTLS(err):
 		return "tls"
@@ -53,7 +54,7 @@ func reason(err error) string {
 		return "canceled"
 	case errors.As(err, &network) && !network.Timeout(), isClosed(err):
 		return "connection"
-	case errors.As(err, &selection):
+	case errors.Is(err, errNoServer):
 		return "no_server"
 	case driver.IsTimeout(err):
 		return "timeout"
@@ -106,7 +107,7 @@ func (t *troubles) cause(err error) error {
 			}
 		}
 		if len(servers) == 0 {
-			return fmt.Errorf("no server of %s takes writes: %w", t.login.hosts, selection.Wrapped)
+			return fmt.Errorf("%s: %w: %w", t.login.hosts, errNoServer, selection.Wrapped)
 		}
 		return errors.Join(servers...)
 	case errors.As(err, &cleared):

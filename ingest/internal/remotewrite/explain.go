@@ -1,6 +1,8 @@
 package remotewrite
 
 import (
+	"fmt"
+	"net/http"
 	"net/url"
 
 	serverrefusal "github.com/telltale-iot/telltale/ingest/internal/refusal"
@@ -17,6 +19,9 @@ func (w *Writer) explain(f *failure) error {
 	switch f.reason {
 	case "status_401", "status_403", "status_407":
 		e.Message = receiver + " does not take our credentials"
+		if user, _, ok := (&http.Request{Header: w.options.Header}).BasicAuth(); ok {
+			e.Message += fmt.Sprintf(", of user %q", user)
+		}
 		e.Hint = "see metrics.remote_write.username, password_file, bearer_token_file, headers and tls.cert_file, and the receiver's users"
 	case "status_404":
 		e.Message = receiver + " has no such path, or does not receive"

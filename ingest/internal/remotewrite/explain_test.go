@@ -3,9 +3,11 @@ package remotewrite
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"testing"
 
 	serverrefusal "github.com/telltale-iot/telltale/ingest/internal/refusal"
@@ -14,7 +16,10 @@ import (
 // TestExplain: which failures are the receiver's refusals, and which may pass.
 func TestExplain(t *testing.T) {
 	w := &Writer{options: Options{URL: "https://user:hunter2@receiver:9090/write?key=hunter2"}}
-	unauthorised := "the remote write receiver at receiver:9090 does not take our credentials"
+	header := http.Header{}
+	header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("ingest:hunter2")))
+	w.options.Header = header
+	unauthorised := "the remote write receiver at receiver:9090 does not take our credentials, of user \"ingest\""
 	disagree := "the remote write receiver at receiver:9090 and this client do not agree on TLS"
 	for _, tt := range []struct {
 		failure *failure
