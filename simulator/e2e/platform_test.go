@@ -155,7 +155,7 @@ func exporter(t *testing.T, name string) string {
 func startExporters(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
-		"TELLTALE_MQTT_URL": "tcp://" + mqttAddr, "TELLTALE_MONGO_URI": mongoURI() + "/?directConnection=true",
+		"TELLTALE_MQTT_URL": "tcp://" + mqttAddr, "TELLTALE_MONGO_URI": mongoURI(),
 		"TELLTALE_MOSQUITTO_LISTEN": mosquittoAddr, "TELLTALE_MONGODB_LISTEN": mongoAddr,
 		"TELLTALE_KAFKA_BROKERS": kafkaAddr, "TELLTALE_KAFKA_PROTOCOL": "PLAINTEXT",
 		"TELLTALE_EXPORTER_INTERVAL": scrapeInterval.String(),
