@@ -70,9 +70,9 @@ func shorten(t *testing.T, rules string, found map[string]bool) string {
 	return out.String()
 }
 
-// startPrometheus starts Prometheus with the rules of deploy/prometheus, shortened,
+// startAlerting starts Prometheus with the rules of deploy/prometheus, shortened,
 // and nothing else than ingest to scrape.
-func startPrometheus(t *testing.T) {
+func startAlerting(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	found := map[string]bool{}
@@ -118,8 +118,8 @@ func ask[T any](t *testing.T, path string) (data T, ok bool) {
 	return answer.Data, true
 }
 
-// countSeries returns how many series an expression has.
-func countSeries(t *testing.T, expression string) int {
+// answersTo returns how many series an expression has.
+func answersTo(t *testing.T, expression string) int {
 	t.Helper()
 	data, _ := ask[struct{ Result []json.RawMessage }](t, "/api/v1/query?query="+url.QueryEscape(expression))
 	return len(data.Result)
@@ -172,7 +172,7 @@ func look(t *testing.T, page, device string) {
 	answers := 0
 	for _, block := range promQL.FindAllStringSubmatch(pageText(t, page), -1) {
 		for question := range strings.Lines(block[1]) {
-			answers += countSeries(t, strings.ReplaceAll(strings.TrimSpace(question), "pi-1", device))
+			answers += answersTo(t, strings.ReplaceAll(strings.TrimSpace(question), "pi-1", device))
 		}
 	}
 	if answers == 0 {
@@ -275,10 +275,10 @@ func TestAlerts(t *testing.T) {
 	sink := start(t, "telltale-ingest", flags("[sink]", sinkAddr)...)
 	device := start(t, "telltale-simulator", "fleet", "--mqtt-url", "tcp://"+mqttAddr, "--devices", "1", "--prefix", "victim", "--interval", "500ms",
 		"--dir", t.TempDir(), "--for", "1h")
-	startPrometheus(t)
+	startAlerting(t)
 	await.True(t, 90*time.Second, "the device online, and no alert", func() bool {
-		return countSeries(t, `telltale:device_online:max == 1`) == 1 && countSeries(t, `telltale:sensor_reading_timestamp_seconds:max`) == 1 &&
-			countSeries(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 1 && countSeries(t, `ALERTS{alertstate="firing"}`) == 0
+		return answersTo(t, `telltale:device_online:max == 1`) == 1 && answersTo(t, `telltale:sensor_reading_timestamp_seconds:max`) == 1 &&
+			answersTo(t, `telltale_kafka_group_lag_seconds{group="telltale-sink"}`) == 1 && answersTo(t, `ALERTS{alertstate="firing"}`) == 0
 	})
 
 	t.Run("a device goes", func(t *testing.T) {
@@ -352,6 +352,6 @@ func TestAlerts(t *testing.T) {
 
 	// What was lost has used its part of the month's budget up, which is told longer.
 	await.True(t, 90*time.Second, "no other alert at the end", func() bool {
-		return countSeries(t, `ALERTS{alertstate="firing",alertname!~"TelltaleChipFails|Telltale(Latency|Completeness)Budget.+"}`) == 0
+		return answersTo(t, `ALERTS{alertstate="firing",alertname!~"TelltaleChipFails|Telltale(Latency|Completeness)Budget.+"}`) == 0
 	})
 }

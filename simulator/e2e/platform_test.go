@@ -49,7 +49,7 @@ func runPlatform(t *testing.T) {
 	dropDatabase(t)
 	startIngest(t)
 	startExporters(t)
-	prometheus := startPlatformPrometheus(t)
+	prometheus := startPrometheus(t)
 	ready := answersOK("http://" + metricsAddr + "/readyz")
 	await.True(t, time.Minute, "ingest is ready", ready)
 
@@ -169,7 +169,7 @@ func startExporters(t *testing.T) {
 	launch(t, exporter(t, "klag-exporter"), "--config", filepath.Join(root, "deploy/exporters/klag.toml"))
 }
 
-func startPlatformPrometheus(t *testing.T) *program {
+func startPrometheus(t *testing.T) *program {
 	t.Helper()
 	dir := t.TempDir()
 	rules, err := filepath.Abs(filepath.Join(root, "deploy/prometheus/rules/*.yaml"))

@@ -121,6 +121,6 @@ func (s *secured) readPartition(t *testing.T, w *strings.Builder, topic string, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&w, "%s %s %s\n", record.Key, record.Value, record.Headers)
+		fmt.Fprintf(w, "%s %s %s\n", record.Key, record.Value, record.Headers)
 	}
 }
