@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts dashboards dashboard-pictures secrets validate compose-test integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -90,16 +90,43 @@ images: ## container images of the programs for amd64, arm64, armv7, armv6, in b
 	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
 	GO="$(GO)" deploy/images/build "$(VERSION)"
 
+secrets: ## certificates and passwords for deploy/compose, in deploy/compose/secrets; what is there is kept
+	deploy/compose/make-secrets
+
+validate: ## deploy/compose without a Docker daemon: pinned images, limits, rights, networks, secrets
+	cd deploy/validate && $(GO) test ./...
+
+compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
+	deploy/compose/test/run
+
 licences: ## that what the programs are linked from is under licences that fit
 	GO="$(GO)" deploy/licences/check
 
 vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
 	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
 
+alerts: ## Prometheus' configuration, rules and alerts, by promtool
+	deploy/local/install prometheus
+	deploy/prometheus/check
+
+dashboards: ## Grafana's dashboards, written and held to rules; PICTURES=1 runs the pipeline and draws what they show
+	$(GO) -C deploy/grafana/generate run . ../dashboards
+	$(GO) -C deploy/grafana/generate vet ./...
+	$(GO) -C deploy/grafana/generate test ./...
+	$(if $(PICTURES),$(MAKE) dashboard-pictures)
+
+ANSWERS := $(CURDIR)/bin/dashboard-answers.json
+
+dashboard-pictures: build
+	deploy/local/install mosquitto kafka mongo prometheus exporters
+	TELLTALE_DASHBOARD_ANSWERS=$(ANSWERS) $(GO) test -tags integration -count 1 -timeout 20m -v -run '^TestDashboards$$' ./simulator/e2e
+	$(GO) -C deploy/grafana/generate run ./draw ../dashboards $(ANSWERS) ../pictures
+
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
-	deploy/local/install
+	deploy/local/install mosquitto kafka mongo mongosh prometheus exporters
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
+	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
@@ -115,6 +142,10 @@ hil-pi: pi ## the loop on a real Raspberry Pi with its own chips, over ssh: HOST
 hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi
 	$(HIL) $(ARGS)
+
+quadlet: ## a Pi as a container host, in QEMU with podman: updates, and bad ones that are rolled back
+	deploy/quadlet/install
+	$(GO) test -tags quadlet -count 1 -timeout 30m -v ./deploy/quadlet $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install

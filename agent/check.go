@@ -63,6 +63,7 @@ func Check(ctx context.Context, o CheckOptions) (Report, error) {
 	report = append(report, chips...)
 	report = append(report, o.Machine.Disk(&o.Config.Buffer), o.Machine.Clock(o.Config.Clock))
 	report = append(report, o.Machine.TLS(&o.Config.MQTT, o.Config.Device)...)
+	report = append(report, o.Machine.Endpoint(&o.Config.Metrics)...)
 	if !o.Offline {
 		report = append(report, o.broker(ctx))
 	}

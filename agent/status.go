@@ -61,16 +61,25 @@ func (a *Agent) bufferStats() buffer.Stats {
 // status is what the status topic says.
 func (a *Agent) status() mqtt.Status {
 	b := a.bufferStats()
-	depth := &mqtt.Depth{Frames: b.Frames, Bytes: b.Bytes, Oldest: b.Oldest, Memory: b.MemoryFrames, Fault: b.Fault}
-	if now := a.clock.Now(); now.Known && b.Oldest != 0 {
-		depth.Age = int64(now.Time.Sub(time.UnixMilli(b.Oldest)).Seconds())
+	sampled := a.sampling.stats()
+	depth := &mqtt.Depth{
+		Frames: b.Frames, Bytes: b.Bytes, Used: b.Used, Capacity: b.Capacity, Oldest: b.Oldest, Memory: b.MemoryFrames, Fault: b.Fault,
+	}
+	var timestamp int64
+	if now := a.clock.Now(); now.Known {
+		timestamp = now.Time.UnixMilli()
+		if b.Oldest != 0 {
+			depth.Age = int64(now.Time.Sub(time.UnixMilli(b.Oldest)).Seconds())
+		}
 	}
 	return mqtt.Status{
 		Version:    a.opts.Version,
+		Timestamp:  timestamp,
 		Uptime:     int64(time.Since(a.started).Seconds()),
+		Readings:   sampled.Sampled,
 		Clock:      string(a.clock.State()),
 		Buffer:     depth,
-		Faults:     a.sampling.stats().Faults,
+		Faults:     sampled.Faults,
 		Calibrated: a.calibrated(),
 		Losses:     losses(&b),
 
@@ -97,6 +106,8 @@ func (a *Agent) writeMetrics(w io.Writer) {
 	b := a.bufferStats()
 	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_frames", b.Frames)
 	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_size_bytes", uint64(b.Bytes))
+	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_used_bytes", uint64(b.Used))
+	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_capacity_bytes", uint64(b.Capacity))
 	metrics.WriteGaugeFloat64(w, "telltale_agent_buffer_oldest_timestamp_seconds", float64(b.Oldest)/1e3)
 	metrics.WriteGaugeUint64(w, "telltale_agent_buffer_memory_frames", b.MemoryFrames)
 	metrics.WriteCounterUint64(w, "telltale_agent_buffer_written_bytes_total", b.BytesWritten)

@@ -18,8 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/telltale-iot/telltale/ingest/internal/config"
+	"github.com/telltale-iot/telltale/ingest/internal/fleet"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/label"
 	"github.com/telltale-iot/telltale/ingest/internal/mongo"
+	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
 	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/internal/certificate"
 	"github.com/telltale-iot/telltale/internal/endpoint"
@@ -52,6 +55,7 @@ type Ingest struct {
 	expiry   *certificate.Expiry
 	kafka    *kafka.Client
 	mongo    *mongo.Client // nil unless a role writes to it
+	mqtt     *mqtt.Broker  // nil unless a role reads from it
 	topics   []kafka.Topic
 	tasks    []task
 
@@ -118,7 +122,7 @@ func New(o Options) (_ *Ingest, err error) {
 			}
 		}
 	}
-	if err := registerVersion(o.Registry, o.Version); err != nil {
+	if err := i.registerProcess(); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	if err := i.addCertificates(); err != nil {
@@ -242,15 +246,47 @@ func (i *Ingest) producer(role string, topics ...string) (*kafka.Producer, error
 	return i.kafka.NewProducer(kafka.ProducerOptions{Topics: topics, Retried: retried, Logger: i.log})
 }
 
+// mqttBroker returns the way to the broker, which the roles share.
+func (i *Ingest) mqttBroker() (*mqtt.Broker, error) {
+	if i.mqtt != nil {
+		return i.mqtt, nil
+	}
+	c := i.options.Config.MQTT
+	tls, err := c.ClientTLS()
+	if err != nil {
+		return nil, err
+	}
+	i.mqtt, err = mqtt.New(mqtt.Options{
+		URL: c.URL, ClientID: i.clientID(), Username: c.Username, Password: c.Password.Reveal(), TLS: tls,
+		KeepAlive: c.KeepAlive, ConnectTimeout: c.ConnectTimeout, Registerer: i.options.Registry, Logger: i.log,
+	})
+	return i.mqtt, err
+}
+
+// maxLossReasons bounds the reasons of losses that have a series: they are the
+// devices' words.
+const maxLossReasons = 64
+
 // mongoClient returns the client that the roles share, whose indexes a task of
 // its own makes.
 func (i *Ingest) mongoClient() (*mongo.Client, error) {
 	if i.mongo != nil {
 		return i.mongo, nil
 	}
+	lost := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_readings_lost_total", Help: "Readings that were declared lost and are so in the database, by reason; an upper bound, as one of them that comes all the same wins.",
+	}, []string{"reason"})
+	if err := i.options.Registry.Register(lost); err != nil {
+		return nil, err
+	}
+	for _, reason := range fleet.LossReasons() {
+		lost.WithLabelValues(reason) // from 0 on, so that the first is an increase
+	}
+	reasons := &label.Set{Max: maxLossReasons}
 	c := i.options.Config.Mongo
 	client, err := mongo.New(mongo.Options{
 		URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log,
+		Lost:   func(reason string, readings uint64) { lost.WithLabelValues(reasons.Of(reason)).Add(float64(readings)) },
 		Failed: func(reason string) { i.mongoFailures.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {

@@ -103,6 +103,7 @@ func TestServersThatComeLate(t *testing.T) {
 		for _, want := range []string{
 			"topics: not seen to yet", "bridge, subscription frames: not connected to the MQTT broker",
 			"bridge, subscription seed: not connected", "bridge, receipts: not connected", "sink: mongo",
+			"metrics, fleet: not connected",
 		} {
 			if !strings.Contains(body, want) {
 				t.Fatalf("/readyz does not say %q:\n%s", want, body)
@@ -149,6 +150,19 @@ func TestServersThatComeLate(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("no receipt")
 	}
+	client.Publish(telemetry.Topic("device", telemetry.Status), 1, true, `{"state":"online","version":"v1"}`)
+	await.True(t, 60*time.Second, "what the processes tell of the device, of themselves and of Kafka", func() bool {
+		_, metrics := get(t, base+"/metrics")
+		for _, want := range []string{
+			`telltale_device_online{device="device"} 1`, `telltale_ingest_ready{task="sink"} 1`, `telltale_ingest_role{role="bridge"} 1`,
+			`telltale_kafka_group_lag_records{group="telltale-sink",partition="0",topic="iot-frames"} 0`, `telltale_readings_lost_total{reason="power_cut"} 0`,
+		} {
+			if !strings.Contains(metrics, want+"\n") {
+				return false
+			}
+		}
+		return true
+	})
 	follower, err := ledger.New(ledger.Options{Brokers: []string{kafkaAddr}, MongoURI: mongo.URI(), Database: "iot"})
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +245,7 @@ func TestSecuredEndpoint(t *testing.T) {
 		{"/metrics", "0123456789abcdef", http.StatusOK, "telltale_endpoint_refused_total{reason=\"unauthorized\"} 1\n"},
 		{"/healthz", "", http.StatusOK, "ok\n"},
 		{"/readyz", "", http.StatusServiceUnavailable, "the reasons are in the log"},
-		{"/readyz", "0123456789abcdef", http.StatusServiceUnavailable, "topics: no answer from Kafka yet"},
+		{"/readyz", "0123456789abcdef", http.StatusServiceUnavailable, "topics: not seen to yet"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+i.MetricsAddr()+tt.path, nil)
 		if err != nil {

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,7 +10,9 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/bridge"
 	"github.com/telltale-iot/telltale/ingest/internal/config"
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
+	"github.com/telltale-iot/telltale/ingest/internal/fleet"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	"github.com/telltale-iot/telltale/ingest/internal/lag"
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt"
 	"github.com/telltale-iot/telltale/ingest/internal/prom"
 	"github.com/telltale-iot/telltale/ingest/internal/remotewrite"
@@ -54,14 +55,7 @@ func (i *Ingest) addBridge() error {
 	if err != nil {
 		return err
 	}
-	tls, err := c.MQTT.ClientTLS()
-	if err != nil {
-		return err
-	}
-	broker, err := mqtt.New(mqtt.Options{
-		URL: c.MQTT.URL, ClientID: i.clientID(), Username: c.MQTT.Username, Password: c.MQTT.Password.Reveal(), TLS: tls,
-		KeepAlive: c.MQTT.KeepAlive, ConnectTimeout: c.MQTT.ConnectTimeout, Registerer: i.options.Registry, Logger: i.log,
-	})
+	broker, err := i.mqttBroker()
 	if err != nil {
 		return err
 	}
@@ -74,6 +68,7 @@ func (i *Ingest) addBridge() error {
 		MaxUnacknowledged: c.Bridge.MaxUnacknowledged, MaxUnacknowledgedSize: int64(c.Bridge.MaxUnacknowledgedSize),
 		BatchMessages: c.Bridge.BatchMessages, BatchAge: c.Bridge.BatchAge,
 		MaxFuture: c.Bridge.MaxFuture, MaxPayload: int64(c.Bridge.MaxPayload),
+		Limits:  bridge.Limits{Rate: c.Bridge.DeviceRate, Bandwidth: int64(c.Bridge.DeviceBandwidth), Burst: c.Bridge.DeviceBurst},
 		Metrics: metrics, Logger: i.log,
 	})
 	if err != nil {
@@ -93,9 +88,9 @@ func (i *Ingest) addBridge() error {
 		if err != nil {
 			return err
 		}
-		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: connected(subscriber.Connected)})
+		i.add(task{name: "bridge, subscription " + o.Name, run: subscriber.Run, ready: subscriber.Ready})
 	}
-	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: connected(receipts.Connected)})
+	i.add(task{name: "bridge, receipts", run: receipts.Run, ready: receipts.Ready})
 	i.add(task{name: config.RoleBridge, run: b.Run, ready: func(ctx context.Context) error {
 		waiting := b.Waiting()
 		if waiting <= overdue {
@@ -108,15 +103,6 @@ func (i *Ingest) addBridge() error {
 	}})
 	i.need(retained, bridge.Topics()...)
 	return nil
-}
-
-func connected(is func() bool) func(context.Context) error {
-	return func(context.Context) error {
-		if !is() {
-			return errors.New("not connected to the MQTT broker")
-		}
-		return nil
-	}
 }
 
 func (i *Ingest) addMetrics() error {
@@ -135,6 +121,14 @@ func (i *Ingest) addMetrics() error {
 	}
 	i.add(follower)
 	i.need(retained, prom.FramesTopic)
+	if err := i.addLag(); err != nil {
+		return fmt.Errorf("lag: %w", err)
+	}
+	if c.MaxDevices > 0 {
+		if err := i.addFleet(); err != nil {
+			return fmt.Errorf("fleet: %w", err)
+		}
+	}
 	if c.RemoteWrite.URL != "" {
 		if err := i.addRemoteWrite(); err != nil {
 			return fmt.Errorf("remote write: %w", err)
@@ -143,6 +137,61 @@ func (i *Ingest) addMetrics() error {
 	if c.TimeSeries {
 		return i.addTimeSeries()
 	}
+	return nil
+}
+
+// addFleet subscribes to the statuses of devices. Every process that does has all
+// of them: what the broker retains it gives to no shared subscription.
+func (i *Ingest) addFleet() error {
+	f, err := fleet.New(fleet.Options{MaxDevices: i.options.Config.Metrics.MaxDevices, Logger: i.log})
+	if err != nil {
+		return err
+	}
+	if err := i.options.Registry.Register(f); err != nil {
+		return err
+	}
+	broker, err := i.mqttBroker()
+	if err != nil {
+		return err
+	}
+	subscriber, err := broker.Subscriber(mqtt.SubscriberOptions{
+		Name: "fleet", Filter: telemetry.StatusFilter(), Handle: func(_ context.Context, m mqtt.Message) {
+			f.Handle(m.Topic, m.Payload, m.Retained)
+			m.Ack()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, fleet", run: subscriber.Run, ready: subscriber.Ready})
+	return nil
+}
+
+// addLag watches how far the groups of all roles are behind, whichever process
+// has them.
+func (i *Ingest) addLag() error {
+	watch, err := lag.New(lag.Options{
+		Groups: []lag.Group{
+			{Name: sink.Group, Topic: sink.FramesTopic},
+			{Name: aggregate.SensorsGroup, Topic: aggregate.FramesTopic},
+			{Name: aggregate.PlacesGroup, Topic: aggregate.PartsTopic},
+			{Name: prom.Group, Topic: prom.FramesTopic},
+			{Name: remotewrite.Group, Topic: remotewrite.FramesTopic},
+			{Name: timeseries.Group, Topic: timeseries.FramesTopic},
+		},
+		Offsets: i.kafka.Offsets, Registry: i.options.Registry, Logger: i.log,
+	})
+	if err != nil {
+		return err
+	}
+	i.add(task{name: "metrics, lag", run: func(ctx context.Context) error {
+		select {
+		case <-i.topicsThere:
+			return watch.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}})
 	return nil
 }
 

@@ -44,12 +44,24 @@ func (i *Ingest) ready(ctx context.Context) (lines []string, ok bool) {
 	return lines, ok
 }
 
-func registerVersion(r prometheus.Registerer, version string) error {
+// registerProcess makes the metrics of the process as a whole.
+func (i *Ingest) registerProcess() error {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "telltale_ingest_build_info", Help: "Always 1; the label is the program's version.",
 	}, []string{"version"})
-	info.WithLabelValues(version).Set(1)
-	return r.Register(info)
+	info.WithLabelValues(i.options.Version).Set(1)
+	roles := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "telltale_ingest_role", Help: "Always 1; one series for each role that the process has.",
+	}, []string{"role"})
+	for _, role := range i.options.Config.Roles {
+		roles.WithLabelValues(role).Set(1)
+	}
+	for _, c := range []prometheus.Collector{info, roles, readyCollector{i}} {
+		if err := i.options.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // registerRetries makes the counters of what the clients of Kafka and MongoDB try
@@ -65,7 +77,7 @@ func (i *Ingest) registerRetries() error {
 		Name: "telltale_kafka_topic_retries_total", Help: "Attempts to see to Kafka's topics that failed and are made again, by reason.",
 	}, []string{"reason"})
 	i.mongoFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB that failed, by reason. What must be done is tried again.",
+		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB, and attempts to reach its servers, that failed, by reason. What must be done is tried again.",
 	}, []string{"reason"})
 	for _, c := range []prometheus.Collector{i.consumerRetries, i.producerRetries, i.topicRetries, i.mongoFailures} {
 		if err := i.options.Registry.Register(c); err != nil {

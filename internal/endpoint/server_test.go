@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
@@ -104,6 +105,17 @@ func serve(t *testing.T, c Config) *served {
 	return s
 }
 
+// expect waits until so much was refused for a reason: a handshake's end is the
+// client's before it is the server's.
+func (s *served) expect(t *testing.T, reason string, want int) {
+	t.Helper()
+	await.True(t, 20*time.Second, fmt.Sprintf("%d are refused as %s", want, reason), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.refused[reason] == want
+	})
+}
+
 // get asks with a client of its own.
 func (s *served) get(t *testing.T, config *tls.Config, path, authorization string) (status int, body string, header http.Header, err error) {
 	t.Helper()
@@ -181,9 +193,11 @@ func TestCredentials(t *testing.T) {
 					t.Errorf("/metrics: %d %q, %s; want %d %q, %s", status, body, challenge, wantStatus, wantBody, tt.challenge)
 				}
 			}
-			if n := s.refused["unauthorized"]; (n == 2) != (tt.challenge != "") {
-				t.Errorf("%d refused", n)
+			refused := 0
+			if tt.challenge != "" {
+				refused = 2
 			}
+			s.expect(t, "unauthorized", refused)
 			for path, want := range map[string]string{Health: "hangs: commit\n", Ready: "mongo.internal: away\nsink: ready\n"} {
 				if tt.challenge != "" {
 					want = "the reasons are in the log, and here for those with credentials\n"
@@ -263,9 +277,7 @@ func TestTLS(t *testing.T) {
 	if shown() != second.SerialNumber.String() {
 		t.Error("the renewed certificate is not shown")
 	}
-	if n := s.refused["tls"]; n != 2 {
-		t.Errorf("%d handshakes refused, want 2:\n%s", n, s.log)
-	}
+	s.expect(t, "tls", 2)
 
 	// The command health asks the same.
 	c.Listen = s.addr
@@ -322,9 +334,9 @@ func TestClientCertificates(t *testing.T) {
 	certificatetest.Write(t, c.TLS.ClientCAFile, others.PEM())
 	expect("the other authority's, once it is the one", client(theirs), "Bearer "+token, 200)
 	expect("the old one's", client(ours), "Bearer "+token, 0)
-	if s.refused["no_certificate"] != 1 || s.refused["unauthorized"] != 1 || s.refused["tls"] != 3 {
-		t.Errorf("refused %v", s.refused)
-	}
+	s.expect(t, "no_certificate", 1)
+	s.expect(t, "unauthorized", 1)
+	s.expect(t, "tls", 3)
 }
 
 func TestListenFails(t *testing.T) {

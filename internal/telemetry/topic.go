@@ -27,6 +27,10 @@ func Topic(device string, k Kind) string {
 // device.
 func FramesFilter() string { return topicRoot + "+/" + string(Frames) }
 
+// StatusFilter returns the MQTT topic filter that matches the status of every
+// device.
+func StatusFilter() string { return topicRoot + "+/" + string(Status) }
+
 // ParseTopic is the inverse of [Topic]. ok is false for anything that Topic
 // does not make of a valid device and a known kind.
 func ParseTopic(topic string) (device string, k Kind, ok bool) {

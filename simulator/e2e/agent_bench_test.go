@@ -109,7 +109,7 @@ func telegrafConfig(b *testing.B, interval time.Duration, input, output string) 
 %s`, interval, filepath.Join(dir, "buffer"), input, mqttAddr, output))
 }
 
-func writeFile(b *testing.B, path, content string) string {
+func writeFile(b testing.TB, path, content string) string {
 	b.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		b.Fatal(err)

@@ -145,3 +145,41 @@ func TestGoTestCommands(t *testing.T) {
 		t.Errorf("%d go test commands found, drivers/add-a-chip.md has five", checked)
 	}
 }
+
+var namedTest = regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)")
+
+// TestNamedTests holds the names of tests in the documents to the sources: what a
+// document says is shown is.
+func TestNamedTests(t *testing.T) {
+	functions := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	known := make(map[string]bool)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, match := range functions.FindAllStringSubmatch(string(text), -1) {
+			known[match[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, file := range markdown(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range namedTest.FindAllStringSubmatch(string(text), -1) {
+			checked++
+			if !known[match[1]] {
+				t.Errorf("%s names %s, which there is not", file, match[1])
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("%d tests named, deploy/threat-model.md names more", checked)
+	}
+}

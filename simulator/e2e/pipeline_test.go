@@ -245,7 +245,7 @@ func TestPipelineWithoutSensors(t *testing.T) {
 }
 
 // readTopic returns all records of a topic.
-func readTopic(t *testing.T, broker, topic string) []kafka.Message {
+func readTopic(t testing.TB, broker, topic string) []kafka.Message {
 	t.Helper()
 	conn, err := kafka.DialContext(t.Context(), "tcp", broker)
 	if err != nil {

@@ -186,7 +186,9 @@ func exposition(t *testing.T) string {
 func metric(t *testing.T, name, label string) (sum float64) {
 	t.Helper()
 	for line := range strings.Lines(exposition(t)) {
-		series, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		line = strings.TrimSpace(line)
+		space := strings.LastIndexByte(line, ' ') // a label's value may have some, too
+		series, text := line[:max(space, 0)], line[space+1:]
 		if found, labels, _ := strings.Cut(series, "{"); found != name || !strings.Contains(labels, label) {
 			continue
 		}

@@ -26,7 +26,8 @@ const (
 
 // Sources says where the readings are.
 type Sources struct {
-	Brokers  []string // of Kafka
+	Brokers  []string      // of Kafka
+	Kafka    *kafka.Dialer // its TLS and SASL say how to reach them; nil is without either
 	MongoURI string
 	Database string
 }
@@ -36,7 +37,7 @@ type Sources struct {
 func Read(ctx context.Context, s Sources) (*Stored, error) {
 	stored := &Stored{Kafka: make(map[Key]telemetry.Frame), Received: make(map[Key]int64), Declared: make(map[Loss]bool)}
 	var decoder telemetry.Decoder
-	if err := eachRecord(ctx, s.Brokers, framesTopic, func(r *kafka.Message) error {
+	if err := s.eachRecord(ctx, framesTopic, func(r *kafka.Message) error {
 		stored.frame(&decoder, r)
 		return nil
 	}); err != nil {
@@ -47,8 +48,8 @@ func Read(ctx context.Context, s Sources) (*Stored, error) {
 		return nil, fmt.Errorf("verify: mongo: %w", err)
 	}
 	var err error
-	if stored.SensorRecords, err = lastRecords(ctx, s.Brokers, sensorsTopic); err == nil {
-		stored.PlaceRecords, err = lastRecords(ctx, s.Brokers, placesTopic)
+	if stored.SensorRecords, err = s.lastRecords(ctx, sensorsTopic); err == nil {
+		stored.PlaceRecords, err = s.lastRecords(ctx, placesTopic)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("verify: kafka: %w", err)
@@ -77,9 +78,9 @@ func (s *Stored) frame(decoder *telemetry.Decoder, r *kafka.Message) {
 }
 
 // lastRecords returns the last record of each key of a topic.
-func lastRecords(ctx context.Context, brokers []string, topic string) (map[string]Document, error) {
+func (s Sources) lastRecords(ctx context.Context, topic string) (map[string]Document, error) {
 	last := make(map[string]Document)
-	err := eachRecord(ctx, brokers, topic, func(r *kafka.Message) error {
+	err := s.eachRecord(ctx, topic, func(r *kafka.Message) error {
 		d, err := parseRecord(r.Value)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.Key, err)
@@ -92,8 +93,13 @@ func lastRecords(ctx context.Context, brokers []string, topic string) (map[strin
 
 // eachRecord calls f for every record of a topic, in the order of each
 // partition, up to the end that it has at the call.
-func eachRecord(ctx context.Context, brokers []string, topic string, f func(*kafka.Message) error) error {
-	client := &kafka.Client{Addr: kafka.TCP(brokers...)}
+func (s Sources) eachRecord(ctx context.Context, topic string, f func(*kafka.Message) error) error {
+	client := &kafka.Client{Addr: kafka.TCP(s.Brokers...)}
+	if s.Kafka != nil {
+		transport := &kafka.Transport{TLS: s.Kafka.TLS, SASL: s.Kafka.SASLMechanism}
+		defer transport.CloseIdleConnections()
+		client.Transport = transport
+	}
 	metadata, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return err
@@ -103,7 +109,7 @@ func eachRecord(ctx context.Context, brokers []string, topic string, f func(*kaf
 			return fmt.Errorf("%s: %w", t.Name, t.Error)
 		}
 		for _, p := range t.Partitions {
-			if err := eachOfPartition(ctx, client, brokers, topic, p.ID, f); err != nil {
+			if err := s.eachOfPartition(ctx, client, topic, p.ID, f); err != nil {
 				return fmt.Errorf("%s/%d: %w", topic, p.ID, err)
 			}
 		}
@@ -111,7 +117,7 @@ func eachRecord(ctx context.Context, brokers []string, topic string, f func(*kaf
 	return nil
 }
 
-func eachOfPartition(ctx context.Context, client *kafka.Client, brokers []string, topic string, partition int, f func(*kafka.Message) error) error {
+func (s Sources) eachOfPartition(ctx context.Context, client *kafka.Client, topic string, partition int, f func(*kafka.Message) error) error {
 	offsets, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
 		topic: {kafka.FirstOffsetOf(partition), kafka.LastOffsetOf(partition)},
 	}})
@@ -123,7 +129,7 @@ func eachOfPartition(ctx context.Context, client *kafka.Client, brokers []string
 		return bounds.Error
 	}
 	reader := kafka.NewReader(kafka.ReaderConfig{
-		Brokers: brokers, Topic: topic, Partition: partition,
+		Brokers: s.Brokers, Dialer: s.Kafka, Topic: topic, Partition: partition,
 		MinBytes: 1, MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond,
 	})
 	defer func() { _ = reader.Close() }() // it only reads

@@ -9,6 +9,8 @@ type Stats struct {
 	Frames   uint64 // readings not freed
 	Bytes    int64  // of all files, preallocation included
 	Segments int
+	Used     int64 // bytes of the records not freed
+	Capacity int64 // how many such bytes have room at least before Options.Drop decides
 	Oldest   int64 // timestamp of the first reading not freed, Unix milliseconds; 0: none, or not known yet
 
 	Appended uint64            // readings
@@ -54,8 +56,12 @@ type counted struct {
 func (b *Buffer) Stats() Stats {
 	b.mu.Lock()
 	s := Stats{
-		Bytes:        b.size(),
-		Segments:     len(b.segs),
+		Bytes:    b.size(),
+		Segments: len(b.segs),
+		Used:     int64(b.tail - min(max(b.freed, b.segs[0].base), b.tail)),
+		// When it is full, a segment may be freed in part, and roomWanted more do
+		// not fit.
+		Capacity:     b.o.MaxSize - (b.roomWanted()+1)*b.o.SegmentSize,
 		Appended:     b.stats.Appended,
 		Refused:      b.stats.Refused,
 		Lost:         make(map[string]uint64, len(reasonNames)-1),

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/internal/endpoint"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -141,5 +142,30 @@ func TestTLSFiles(t *testing.T) {
 	found = m.TLS(&config.MQTT{URL: "tls://broker:8883", TLS: settings.TLS{CAFile: missing, CertFile: dir, KeyFile: missing}}, "pi-1")
 	want(t, found[0], Fail, `missing: no such file`, `put it there`)
 	want(t, found[1], Fail, `is a directory`, `^$`)
-	want(t, m.unreadable(Finding{}, &fs.PathError{Op: "open", Path: "key", Err: syscall.EACCES}), Fail, `permission denied`, `chown telltale`)
+	want(t, m.unreadable(Finding{}, "mqtt.tls", &fs.PathError{Op: "open", Path: "key", Err: syscall.EACCES}), Fail, `permission denied`, `chown telltale`)
+}
+
+func TestEndpoint(t *testing.T) {
+	m := machine()
+	dir := t.TempDir()
+	root, ended := issue(t, "authority", nil, -100, 3650), issue(t, "authority", nil, -100, -1)
+	pair := issue(t, "127.0.0.1", root, -10, 9)
+	c := config.Metrics{Listen: ":9465", TLS: endpoint.TLS{CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key"), ClientCAFile: filepath.Join(dir, "ca")}}
+	write(t, c.TLS.CertFile, chain(pair, root))
+	write(t, c.TLS.KeyFile, pair.keyPEM(t))
+	write(t, c.TLS.ClientCAFile, chain(ended))
+	found := m.Endpoint(&c)
+	if len(found) != 2 || found[0].Check != "metrics certificate" || found[1].Check != "metrics authorities" {
+		t.Fatalf("got %+v", found)
+	}
+	want(t, found[0], Warn, `/cert, valid until 2026-12-05, 9 days$`, `renewed`)
+	want(t, found[1], Fail, `/ca, valid until 2026-11-25: it has expired`, `renewed`)
+	write(t, c.TLS.ClientCAFile, []byte("none"))
+	want(t, m.Endpoint(&c)[1], Fail, `no certificate in PEM form`, `^metrics\.tls\.client_ca_file is to hold`)
+	c.TLS.KeyFile += ".not"
+	want(t, m.Endpoint(&c)[0], Fail, `key\.not: no such file`, `correct metrics\.tls$`)
+	c.TLS = endpoint.TLS{}
+	if found := m.Endpoint(&c); len(found) != 0 {
+		t.Errorf("without TLS: %+v", found)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -240,7 +241,7 @@ func run(t *testing.T, o Options) *running {
 	t.Helper()
 	r := &running{events: newListener(), log: &log{make(chan string, 1000)}, ended: make(chan error, 1), set: o.Metrics}
 	o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == "url" || a.Key == "error" {
+		if a.Key == slog.TimeKey || slices.Contains([]string{"url", "error", "user", "hint"}, a.Key) {
 			return slog.Attr{}
 		}
 		return a

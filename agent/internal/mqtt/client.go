@@ -210,7 +210,7 @@ func (c *Client) report(err error) {
 		c.opts.Metrics.GetOrCreateCounter(fmt.Sprintf("telltale_agent_mqtt_connect_errors_total{reason=%q}", reason)).Inc()
 	}
 	if reason != c.failing {
-		c.opts.Logger.Warn("broker unavailable", "url", c.opts.URL, "reason", reason, "error", err)
+		c.logFailure(reason, err)
 	}
 	c.failing = reason
 }

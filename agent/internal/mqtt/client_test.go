@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -183,6 +184,9 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.reason != "" && (Hint(tt.reason) == "" || Hint(tt.reason) != refusalHint(tt.reason)) {
+				t.Errorf("no hint for %s", tt.reason)
+			}
 			b := startBroker(t, "127.0.0.1:0", tt.tls, &tt.rules)
 			o := options("tcp://" + b.addr())
 			tt.change(&o)
@@ -194,10 +198,16 @@ func TestRefusals(t *testing.T) {
 				wait(t, c.events.connected, "Connected")
 				return
 			}
-			if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg="broker unavailable" reason=`+tt.reason; got != want {
+			if got, want := wait(t, c.log.lines, "a log line"), `level=ERROR msg="broker refuses the agent" reason=`+tt.reason; got != want {
 				t.Errorf("log %q, want %q", got, want)
 			}
+			attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="` + tt.reason + `"\} [1-9]\d`)
+			for !attempts.MatchString(c.metrics()) { // ten or more
+				runtime.Gosched()
+			}
 			select {
+			case line := <-c.log.lines:
+				t.Errorf("log %q, want nothing after the first line", line)
 			case <-c.events.connected:
 				t.Error("connected")
 			default:

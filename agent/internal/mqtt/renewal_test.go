@@ -88,7 +88,7 @@ func TestRenewedFiles(t *testing.T) {
 
 	files.certificate(second)
 	network.cut()
-	for line := ""; line != `level=WARN msg="broker unavailable" reason=tls_files`; {
+	for line := ""; line != `level=ERROR msg="broker refuses the agent" reason=tls_files`; {
 		line = wait(t, c.log.lines, "the files' error")
 	}
 	files.key(second)

@@ -9,8 +9,10 @@ type Status struct {
 	State      string            `json:"state"`            // Online or Offline
 	Reason     string            `json:"reason,omitempty"` // why it is offline
 	Version    string            `json:"version"`
-	Uptime     int64             `json:"uptime_s,omitempty"` // seconds since the agent was started
-	Clock      string            `json:"clock,omitempty"`    // how far the agent's clock is to be believed
+	Timestamp  int64             `json:"timestamp,omitempty"` // Unix milliseconds, while the time is known
+	Uptime     int64             `json:"uptime_s,omitempty"`  // seconds since the agent was started
+	Readings   uint64            `json:"readings,omitempty"`  // sampled since then
+	Clock      string            `json:"clock,omitempty"`     // how far the agent's clock is to be believed
 	Buffer     *Depth            `json:"buffer,omitempty"`
 	Faults     map[string]string `json:"faults,omitempty"`     // the chips that fail now, with the reason
 	Calibrated map[string]string `json:"calibrated,omitempty"` // the day of each calibrated chip's oldest calibration
@@ -23,6 +25,10 @@ type Status struct {
 type Depth struct {
 	Frames uint64 `json:"frames"`
 	Bytes  int64  `json:"bytes"`
+
+	Used     int64 `json:"used_bytes,omitempty"`     // of Frames on the disk
+	Capacity int64 `json:"capacity_bytes,omitempty"` // for which there is room at least
+
 	Oldest int64  `json:"oldest,omitempty"` // its timestamp, Unix milliseconds
 	Age    int64  `json:"oldest_age_s,omitempty"`
 	Memory uint64 `json:"memory_frames,omitempty"` // of Frames, those that the disk does not take

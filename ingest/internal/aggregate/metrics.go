@@ -4,6 +4,9 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/telltale-iot/telltale/ingest/internal/latency"
+	"github.com/telltale-iot/telltale/ingest/internal/window"
 )
 
 type metrics struct {
@@ -22,6 +25,11 @@ type metrics struct {
 	retries   *prometheus.CounterVec // operation
 	open      *prometheus.GaugeVec   // by, partition
 	lag       *prometheus.GaugeVec   // by, partition
+
+	// Of sensors' windows, what each store changed.
+	missing, resolved     prometheus.Counter // readings
+	incomplete, completed prometheus.Counter // windows
+	delay                 latency.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -48,10 +56,16 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		retries:   counters("retries_total", "Failed attempts that were repeated.", "operation"),
 		open:      gauges("open_windows", "Windows held in memory."),
 		lag:       gauges("lag_records", "Records after the last one read."),
+
+		missing:    counter("readings_missing_total", "Readings that a window of a sensor was stored without, and that nothing explains; one that stays missing in a revision is not counted again."),
+		resolved:   counter("readings_resolved_total", "Readings that were missing from a stored window, and came after all or were declared lost."),
+		incomplete: counter("windows_incomplete_total", "Windows of sensors that were stored with readings missing, and had none missing before."),
+		completed:  counter("windows_completed_total", "Windows of sensors that were stored with no reading missing, and had some missing before."),
+		delay:      latency.New("telltale_aggregate_window_delay_seconds", "Time from the end of a sensor's window until it was stored for the first time."),
 	}
 	m.counted = m.frames.WithLabelValues("counted")
 	m.duplicate = m.frames.WithLabelValues("duplicate")
-	for _, c := range []prometheus.Collector{m.frames, m.parts, m.late, m.losses, m.stored, m.conflicts, m.replays, m.letters, m.rejected, m.repairs, m.retries, m.open, m.lag} {
+	for _, c := range []prometheus.Collector{m.frames, m.parts, m.late, m.losses, m.stored, m.conflicts, m.replays, m.letters, m.rejected, m.repairs, m.retries, m.open, m.lag, m.missing, m.resolved, m.incomplete, m.completed, m.delay} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -85,4 +99,32 @@ func (m *metrics) put(by string, revision int64) {
 		kind = "revised"
 	}
 	m.stored.WithLabelValues(by, kind).Inc()
+}
+
+// sensor counts a sensor's window that is stored as the given revision, where
+// before were missing with the one that it replaces.
+func (m *metrics) sensor(revision, end, now int64, before, missing []window.Gap) {
+	m.put(bySensor, revision)
+	if revision == 1 {
+		m.delay.Sampled(end, now)
+	}
+	was, is := readings(before), readings(missing)
+	if is > was {
+		m.missing.Add(float64(is - was))
+	} else {
+		m.resolved.Add(float64(was - is))
+	}
+	switch {
+	case was == 0 && is > 0:
+		m.incomplete.Inc()
+	case was > 0 && is == 0:
+		m.completed.Inc()
+	}
+}
+
+func readings(gaps []window.Gap) (n uint64) {
+	for _, g := range gaps {
+		n += g.Seqs.Len()
+	}
+	return n
 }

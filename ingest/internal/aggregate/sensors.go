@@ -367,8 +367,9 @@ func (s *sensors) put(ctx context.Context, windows []*window.Window) (conflicts 
 		c := changed[i]
 		switch {
 		case answer == nil:
+			before, _ := c.StoredGaps()
 			c.Stored(c.Revision+1, c.missing, c.lost)
-			s.metrics.put(bySensor, c.Revision)
+			s.metrics.sensor(c.Revision, c.End, s.now().UnixMilli(), before, c.missing)
 			if err := s.publish(c.Window); err != nil {
 				return nil, err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/telltale-iot/telltale/ingest/internal/deadletter"
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
@@ -123,6 +124,44 @@ func TestSensorWindows(t *testing.T) {
 				t.Errorf("-stored +on Kafka:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestMissingReadingsAreCountedOnce: of a window that is revised, only what a
+// revision changes.
+func TestMissingReadingsAreCountedOnce(t *testing.T) {
+	store, producer := newTwin(), newTopics()
+	c := &clock{now: time.UnixMilli(epoch)}
+	source := &partition{batch: 3}
+	a := newAggregate(t, store, producer, c, 100)
+	for _, life := range []struct {
+		frames                                   []telemetry.Frame
+		missing, resolved, incomplete, completed float64
+	}{
+		{[]telemetry.Frame{frameAt("a", 0), frameAt("a", 5), frameAt("b", 0)}, 4, 0, 1, 0},
+		{[]telemetry.Frame{frameAt("a", 6)}, 4, 0, 1, 0},                  // another revision, missing the same
+		{[]telemetry.Frame{frameAt("a", 1)}, 4, 1, 1, 0},                  // one comes after all
+		{[]telemetry.Frame{lossOf("a", 2, 3)}, 4, 3, 1, 0},                // two are explained
+		{[]telemetry.Frame{frameAt("a", 4), frameAt("a", 4)}, 4, 4, 1, 1}, // nothing is missing
+		{[]telemetry.Frame{frameAt("a", 9)}, 6, 4, 2, 1},                  // until the window grows
+		{[]telemetry.Frame{frameAt("a", 7), frameAt("a", 8)}, 6, 6, 2, 2},
+	} {
+		source = source.reassigned()
+		for i := range life.frames {
+			source.messages = append(source.messages, message(len(source.messages), &life.frames[i]))
+		}
+		if err := run(t.Context(), c, source, a.Sensors); err != nil {
+			t.Fatal(err)
+		}
+		m := a.metrics
+		got := [4]float64{testutil.ToFloat64(m.missing), testutil.ToFloat64(m.resolved), testutil.ToFloat64(m.incomplete), testutil.ToFloat64(m.completed)}
+		if want := [4]float64{life.missing, life.resolved, life.incomplete, life.completed}; got != want {
+			t.Errorf("after %d records: missing, resolved, incomplete, completed are %v, want %v", len(source.messages), got, want)
+		}
+	}
+	var shown dto.Metric
+	if err := a.metrics.delay.Write(&shown); err != nil || shown.Histogram.GetSampleCount() != 2 {
+		t.Errorf("the delay of %d windows is observed, want that of 2 when they were first stored: %v", shown.Histogram.GetSampleCount(), err)
 	}
 }
 

@@ -14,7 +14,8 @@ func (c *Config) Certificates() (files []certificate.File) {
 		files = append(files, certificate.File{Use: of + "_client", Name: client}, certificate.File{Use: of + "_ca", Name: ca, Authorities: true})
 	}
 	tls := func(of string, t settings.TLS) { add(of, t.CertFile, t.CAFile) }
-	if c.Has(RoleBridge) && strings.HasPrefix(c.MQTT.URL, "tls://") {
+	mqtt := c.Has(RoleBridge) || c.Has(RoleMetrics) && c.Metrics.MaxDevices > 0
+	if mqtt && strings.HasPrefix(c.MQTT.URL, "tls://") {
 		tls("mqtt", c.MQTT.TLS)
 	}
 	if c.Kafka.TLSEnabled {

@@ -30,6 +30,13 @@ metrics:
 		{"roles: [sink]" + all, map[string]string{
 			"kafka_ca": "c", "kafka_client": "d", "mongo_ca": "/e", "mongo_client": "f", "metrics_server": "i", "metrics_client_ca": "j",
 		}},
+		{"roles: [metrics]" + all, map[string]string{
+			"mqtt_ca": "a", "mqtt_client": "b", "kafka_ca": "c", "kafka_client": "d",
+			"remote_write_ca": "g", "remote_write_client": "h", "metrics_server": "i", "metrics_client_ca": "j",
+		}},
+		{"roles: [metrics]" + all + "  max_devices: 0\n", map[string]string{
+			"kafka_ca": "c", "kafka_client": "d", "remote_write_ca": "g", "remote_write_client": "h", "metrics_server": "i", "metrics_client_ca": "j",
+		}},
 		{"", map[string]string{}},
 		{`mongo: {uri: "mongodb://db/?tlsCAFile=%zz"}`, map[string]string{}},
 	} {

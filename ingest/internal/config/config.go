@@ -74,6 +74,9 @@ type Bridge struct {
 	BatchAge              time.Duration `yaml:"batch_age" help:"longest time that a message waits for others to go with"`
 	MaxFuture             time.Duration `yaml:"max_future" help:"how far ahead of the clock a frame's timestamp may be"`
 	MaxPayload            settings.Size `yaml:"max_payload" help:"greatest MQTT payload that is taken"`
+	DeviceRate            int           `yaml:"device_rate" help:"most frames of one device that are taken in a second (0: any number)"`
+	DeviceBandwidth       settings.Size `yaml:"device_bandwidth" help:"most bytes of one device that are taken in a second (0: any number)"`
+	DeviceBurst           time.Duration `yaml:"device_burst" help:"how much of both may come at once, as time"`
 }
 
 // Aggregate is the windows.
@@ -99,6 +102,7 @@ type Metrics struct {
 	Auth        endpoint.Auth `yaml:"auth"`
 	StaleAfter  time.Duration `yaml:"stale_after" help:"age of a sensor's newest frame at which it is no longer shown"`
 	MaxSensors  int           `yaml:"max_sensors" help:"most sensors that are shown"`
+	MaxDevices  int           `yaml:"max_devices" help:"most devices whose status is shown (0: none)"`
 	RemoteWrite RemoteWrite   `yaml:"remote_write"`
 	TimeSeries  bool          `yaml:"time_series" help:"write a record of each frame to the topic iot-metrics-time-series"`
 }
@@ -156,6 +160,9 @@ func Default() Config {
 			BatchAge:              3 * time.Millisecond,
 			MaxFuture:             10 * time.Minute,
 			MaxPayload:            256 * settings.KiB,
+			DeviceRate:            2000,
+			DeviceBandwidth:       2 * settings.MiB,
+			DeviceBurst:           20 * time.Second,
 		},
 		Aggregate: Aggregate{
 			Window:    5 * time.Minute,
@@ -166,7 +173,7 @@ func Default() Config {
 		},
 		Sink: Sink{Batch: 1000, BatchAge: 100 * time.Millisecond},
 		Metrics: Metrics{
-			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000,
+			Listen: "127.0.0.1:9464", StaleAfter: 5 * time.Minute, MaxSensors: 10_000, MaxDevices: 10_000,
 			RemoteWrite: RemoteWrite{Headers: []string{}, Batch: 2000, BatchAge: time.Second, Timeout: 30 * time.Second},
 		},
 		Log: settings.Log{Level: "info", Format: "text"},

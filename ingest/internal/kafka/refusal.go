@@ -70,19 +70,30 @@ func (c *Client) explain(err error, topic, group string) error {
 		r.Message, r.Hint = fmt.Sprintf("%s does not offer %s", brokers, c.options.SASL.Mechanism), "see kafka.sasl.mechanism"
 	case code == kafkago.TopicAuthorizationFailed:
 		r.Scope = topicScope(topic)
-		r.Message, r.Hint = fmt.Sprintf("%s does not allow user %q what it needs of topic %s", brokers, c.options.SASL.Username, topic), seeACL
+		r.Message, r.Hint = fmt.Sprintf("%s does not allow %s what it needs of topic %s", brokers, c.who(), topic), seeACL
 		r.Err = code
 	case code == kafkago.GroupAuthorizationFailed:
 		r.Scope = groupScope(group)
-		r.Message, r.Hint = fmt.Sprintf("%s does not allow user %q to be in consumer group %s", brokers, c.options.SASL.Username, group), seeACL
+		r.Message, r.Hint = fmt.Sprintf("%s does not allow %s to be in consumer group %s", brokers, c.who(), group), seeACL
 		r.Err = code
 	case code == kafkago.ClusterAuthorizationFailed:
 		r.Scope = "cluster"
-		r.Message, r.Hint = fmt.Sprintf("%s does not allow user %q what it asked for", brokers, c.options.SASL.Username), seeACL
+		r.Message, r.Hint = fmt.Sprintf("%s does not allow %s what it asked for", brokers, c.who()), seeACL
 	default:
 		return err
 	}
 	return r
+}
+
+// who is what the cluster knows this client by.
+func (c *Client) who() string {
+	switch {
+	case c.mechanism != nil:
+		return fmt.Sprintf("user %q", c.options.SASL.Username)
+	case c.options.TLS != nil && c.options.TLS.GetClientCertificate != nil:
+		return "the user of kafka.tls.cert_file"
+	}
+	return "a client without a name"
 }
 
 // hint adds to an error what it may be about: a listener for TLS or SASL ends a

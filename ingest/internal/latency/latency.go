@@ -14,7 +14,8 @@ import (
 // is seen.
 var buckets = []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600}
 
-// Histogram is a [prometheus.Histogram] of seconds since the sampling.
+// Histogram is a [prometheus.Histogram] of seconds since the sampling, or since
+// another time that data are of.
 type Histogram struct{ prometheus.Histogram }
 
 // New returns a Histogram that is not yet registered.

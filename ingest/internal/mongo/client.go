@@ -11,8 +11,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/event"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
-
-	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // The collections.
@@ -33,6 +31,12 @@ type Options struct {
 	FramesTTL time.Duration         // age at which frames are deleted, from 1s to 2^31-1 s; 0 is never
 	Monitor   *event.CommandMonitor // nil, or told of every command
 
+	// Lost, if not nil, is called for each declaration of lost readings that
+	// was not there before, with how many readings it is of. It may be called
+	// from several goroutines at once. A command that fails halfway may leave
+	// declarations untold.
+	Lost func(reason string, readings uint64)
+
 	// Failed, if not nil, is called with a stable label for each operation that
 	// failed. It may be called from several goroutines at once.
 	Failed func(reason string)
@@ -46,7 +50,7 @@ type Options struct {
 type Client struct {
 	options  Options
 	log      *slog.Logger
-	troubles troubles
+	troubles *troubles
 
 	mu     sync.Mutex
 	client *driver.Client // nil while the hosts of a mongodb+srv string are not known
@@ -73,8 +77,7 @@ func New(o Options) (*Client, error) {
 	if o.Failed == nil {
 		o.Failed = func(string) {}
 	}
-	c := &Client{options: o, log: o.Logger}
-	c.troubles.refusals, c.troubles.count, c.troubles.refused = refusal.NewLog("mongodb", o.Logger, nil), o.Failed, make(map[string]error)
+	c := &Client{options: o, log: o.Logger, troubles: newTroubles(&o)}
 	if _, err := c.database(); err != nil && !isAway(err) {
 		return nil, err
 	}
@@ -82,8 +85,11 @@ func New(o Options) (*Client, error) {
 }
 
 // database returns what the driver needs to do an operation. It may wait for
-// DNS.
+// DNS. It returns an error while a refused connection is not to be tried again.
 func (c *Client) database() (*driver.Database, error) {
+	if err := c.troubles.admit(); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == nil {
@@ -93,6 +99,7 @@ func (c *Client) database() (*driver.Database, error) {
 		}
 		c.troubles.login = loginOf(o)
 		o.SetPoolMonitor(&event.PoolMonitor{Event: c.troubles.poolEvent})
+		o.SetServerMonitor(&event.ServerMonitor{ServerHeartbeatFailed: c.troubles.heartbeatFailed, ServerHeartbeatSucceeded: c.troubles.heartbeatSucceeded})
 		if c.client, err = driver.Connect(o); err != nil {
 			return nil, fmt.Errorf("mongo: %w", err)
 		}

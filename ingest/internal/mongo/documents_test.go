@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -282,6 +283,8 @@ func lossOf(id string, epoch, first, last uint64) window.Declared {
 
 func TestLosses(t *testing.T) {
 	c, sent := connect(t)
+	lost := map[string]uint64{}
+	c.options.Lost = func(reason string, readings uint64) { lost[reason] += readings }
 	ctx := t.Context()
 	stored := []window.Declared{lossOf("a", 1, 3, 5), lossOf("a", 1, 9, 9), lossOf("a", 2, 3, 5), lossOf("b", 1, 3, 5)}
 	for range 2 { // twice is once
@@ -289,6 +292,9 @@ func TestLosses(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent.golden(t, "put_losses")
+	}
+	if want := map[string]uint64{"buffer_full": 10}; !maps.Equal(lost, want) {
+		t.Errorf("told of %v, want each reading once: %v", lost, want)
 	}
 	if err := c.PutLosses(ctx, nil); err != nil {
 		t.Fatal(err)

@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.mongodb.org/mongo-driver/v2/event"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -29,11 +33,12 @@ const (
 	codeAtlas                = 8000
 )
 
+var errNoServer = errors.New("no server takes writes")
+
 // reason returns a stable metric label for an error of an operation.
 func reason(err error) string {
 	var answer wire.Error
 	var network net.Error
-	var selection topology.ServerSelectionError
 	switch {
 	case isTLS(err):
 		return "tls"
@@ -49,7 +54,7 @@ func reason(err error) string {
 		return "canceled"
 	case errors.As(err, &network) && !network.Timeout(), isClosed(err):
 		return "connection"
-	case errors.As(err, &selection):
+	case errors.Is(err, errNoServer):
 		return "no_server"
 	case driver.IsTimeout(err):
 		return "timeout"
@@ -102,7 +107,7 @@ func (t *troubles) cause(err error) error {
 			}
 		}
 		if len(servers) == 0 {
-			return fmt.Errorf("no server of %s takes writes: %w", t.login.hosts, selection.Wrapped)
+			return fmt.Errorf("%s: %w: %w", t.login.hosts, errNoServer, selection.Wrapped)
 		}
 		return errors.Join(servers...)
 	case errors.As(err, &cleared):
@@ -138,25 +143,70 @@ func (t *troubles) explain(err error, scope string) error {
 		r.Message = fmt.Sprintf("%s does not let user %q in: a wrong password, or no such user in authSource", server, t.login.user)
 		r.Hint, r.Err = "see mongo.uri_file, "+seeUsers, answer
 	case r.Reason == "unauthorized" && t.login.user == "":
-		r.Message, r.Hint, r.Err = server+" wants a user", "see mongo.uri_file, "+seeUsers, answer
+		r.Message, r.Hint, r.Err = server+" wants a user", "see mongo.uri_file, "+seeUsers, brief{answer}
 	case r.Reason == "unauthorized":
 		r.Scope = scope
-		r.Message, r.Hint, r.Err = fmt.Sprintf("%s does not allow user %q what it needs of %s", server, t.login.user, scope), "see its roles, "+seeUsers, answer
+		r.Message, r.Hint = fmt.Sprintf("%s does not allow user %q what it needs of %s", server, t.login.user, scope), "see its roles, "+seeUsers
+		r.Err = brief{answer}
 	default:
 		return err
 	}
 	return r
 }
 
+// brief is a server's answer without the command that it quotes, which may be of
+// a thousand documents.
+type brief struct{ answer wire.Error }
+
+func (b brief) Error() string {
+	message, _, _ := strings.Cut(b.answer.Message, " to execute command")
+	return fmt.Sprintf("(%s) %s", b.answer.Name, message)
+}
+
+func (b brief) Unwrap() error { return b.answer }
+
 // troubles is what goes wrong between a client and its server.
 type troubles struct {
+	log      *slog.Logger
 	refusals *refusal.Log
 	count    func(reason string)
-	login    login // known before the first operation
+	login    login       // known before the first operation
+	away     atomic.Bool // a server was not there when last looked for
 
 	mu      sync.Mutex
 	cleared error            // for which the driver last gave up its connections
 	refused map[string]error // by scope
+	next    time.Time        // when the connection may be tried that was refused
+	pause   *backoff.ExponentialBackOff
+}
+
+// A refused connection is tried again after this time, then less and less often.
+const (
+	refusedMin = 500 * time.Millisecond
+	refusedMax = 10 * time.Second
+)
+
+func newTroubles(o *Options) *troubles {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = refusedMin, refusedMax
+	return &troubles{
+		log: o.Logger, refusals: refusal.NewLog("mongodb", o.Logger, nil), count: o.Failed,
+		refused: make(map[string]error), pause: pause,
+	}
+}
+
+// admit returns the last refusal of the connection, as long as it is too early
+// to try again. All parts of a process meet it, each tries on, and for each try
+// the driver makes several connections: one of them tries for all.
+func (t *troubles) admit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	refused := t.refused[""]
+	if now := time.Now(); refused == nil || !now.Before(t.next) {
+		t.next = now.Add(t.pause.NextBackOff())
+		return nil
+	}
+	return fmt.Errorf("mongo: %w", refused)
 }
 
 // poolEvent is told what the driver does with its connections.
@@ -169,10 +219,27 @@ func (t *troubles) poolEvent(e *event.PoolEvent) {
 	t.cleared = e.Error
 }
 
+// heartbeatFailed is told that the driver's own way of seeing whether a server is
+// there failed. Operations wait for it, and would tell half a minute later.
+func (t *troubles) heartbeatFailed(e *event.ServerHeartbeatFailedEvent) {
+	if errors.Is(e.Failure, net.ErrClosed) || errors.Is(e.Failure, context.Canceled) {
+		return // the driver has ended it itself, after another connection was refused
+	}
+	err := t.explain(e.Failure, "")
+	t.count(reason(err))
+	if r := (*refusal.Error)(nil); errors.As(err, &r) {
+		t.refusals.Refused(r)
+	} else if !t.away.Swap(true) {
+		t.log.Warn("cannot reach the database; retrying", "hosts", t.login.hosts, "error", err)
+	}
+}
+
+func (t *troubles) heartbeatSucceeded(*event.ServerHeartbeatSucceededEvent) { t.away.Store(false) }
+
 // failed counts an error of an operation on scope, a collection or its indexes,
 // or "", and returns why in few words. A refusal is in the log then.
 func (c *Client) failed(scope string, err error) error {
-	t := &c.troubles
+	t := c.troubles
 	err = t.explain(t.cause(err), scope)
 	t.count(reason(err))
 	if r := (*refusal.Error)(nil); errors.As(err, &r) {
@@ -193,5 +260,8 @@ func (c *Client) served(scope string) {
 	c.troubles.mu.Lock()
 	defer c.troubles.mu.Unlock()
 	delete(c.troubles.refused, scope)
-	delete(c.troubles.refused, "")
+	if c.troubles.refused[""] != nil {
+		delete(c.troubles.refused, "")
+		c.troubles.pause.Reset()
+	}
 }

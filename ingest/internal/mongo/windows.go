@@ -83,6 +83,8 @@ func (c *Client) SensorsAt(ctx context.Context, place string, i window.Interval)
 	})
 }
 
+var errThere = errors.New("mongo: declared before")
+
 // PutLosses keeps declarations. One of a range that is there already is not
 // changed: an agent declares a range once, with one reason.
 func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) error {
@@ -99,8 +101,16 @@ func (c *Client) PutLosses(ctx context.Context, declared []window.Declared) erro
 		}
 		writes, index = append(writes, w), append(index, i)
 	}
-	if err := c.put(ctx, losses, writes, index, answers, nil); err != nil {
+	if err := c.put(ctx, losses, writes, index, answers, errThere); err != nil {
 		return err
+	}
+	for i, answer := range answers {
+		switch {
+		case errors.Is(answer, errThere):
+			answers[i] = nil
+		case answer == nil && c.options.Lost != nil:
+			c.options.Lost(declared[i].Reason, declared[i].Seqs.Len())
+		}
 	}
 	// All declarations have one small form: what refuses one is a mistake in
 	// the database, to be tried again until it is mended, not a poison document.

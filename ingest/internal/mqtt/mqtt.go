@@ -12,6 +12,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // Defaults of [Options].
@@ -56,6 +58,7 @@ type Broker struct {
 	address string // host:port
 	secure  bool
 	metrics *metrics
+	refusals
 }
 
 // New validates o and returns a Broker. Nothing is dialled yet.
@@ -174,20 +177,28 @@ func (b *Broker) keep(ctx context.Context, name string, session func(ctx context
 			away = false
 			connected.Set(1)
 			log.Info("connected to the mqtt broker", "broker", b.address)
+			if e := b.served(name); e != nil {
+				b.options.Logger.Info("no longer refused by a server", "server", "mqtt", "reason", e.Reason, "scope", e.Scope)
+			}
 		})
 		connected.Set(0)
 		if ctx.Err() != nil {
 			return
 		}
+		err = b.explain(err, name)
 		if since.IsZero() {
-			b.metrics.failures.WithLabelValues(name).Inc()
+			b.metrics.failures.WithLabelValues(name, reason(err)).Inc()
 		} else {
 			b.metrics.losses.WithLabelValues(name).Inc()
 			if time.Since(since) > steady {
 				pause.Reset()
 			}
 		}
-		if !away {
+		if refused := (*refusal.Error)(nil); errors.As(err, &refused) {
+			if b.refused(name, refused) {
+				b.options.Logger.Error("refused by a server; retrying", "server", "mqtt", "reason", refused.Reason, "error", refused)
+			}
+		} else if !away {
 			away = true
 			log.Warn("no connection to the mqtt broker; retrying", "broker", b.address, "error", err)
 		}
@@ -219,8 +230,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}, []string{"client"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "telltale_mqtt_connect_failures_total",
-			Help: "Attempts to connect to the MQTT broker, or to subscribe, that failed.",
-		}, []string{"client"}),
+			Help: "Attempts to connect to the MQTT broker, or to subscribe, that failed, by reason.",
+		}, []string{"client", "reason"}),
 		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "telltale_mqtt_connections_lost_total",
 			Help: "Connections to the MQTT broker that were made and lost.",

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -246,7 +247,7 @@ func TestBrokerComesAndGoes(t *testing.T) {
 	in := &inbox{ack: true}
 	s, _ := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: "t", Handle: in.handle})
 	mqtttest.WaitFor(t, "some attempts have failed", func() bool {
-		return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 3
+		return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames", "network")) > 3
 	})
 	if n := strings.Count(log.String(), "retrying"); n != 1 {
 		t.Errorf("said %d times that it retries, want once:\n%s", n, log.String())
@@ -343,27 +344,36 @@ func TestPasswordsAndRefusals(t *testing.T) {
 		ACL:  auth.ACLRules{{Username: "ingest", Filters: auth.Filters{"secret/#": auth.Deny, "t": auth.ReadWrite}}},
 	}})
 	for _, test := range []struct {
-		password, filter string
-		ok               bool
+		password, filter, reason, says string
 	}{
-		{"secret", "t", true},
-		{"wrong", "t", false},
-		{"secret", "secret/t", false},
+		{"secret", "t", "", ""},
+		{"wrong", "t", "not_authorized", `does not let user \"ingest\" in: `},
+		{"secret", "secret/t", "subscription_refused", `does not let user \"ingest\" subscribe to secret/t: `},
 	} {
-		b := newBroker(t, Options{URL: server.URL(), Username: "ingest", Password: test.password})
+		var log syncBuffer
+		b := newBroker(t, Options{URL: server.URL(), Username: "ingest", Password: test.password, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		in := &inbox{ack: true}
 		s, stop := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: test.filter, Handle: in.handle})
-		if test.ok {
+		if test.reason == "" {
 			mqtttest.WaitFor(t, "connected", s.Connected)
-		} else {
-			mqtttest.WaitFor(t, "refused twice", func() bool {
-				return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 1
-			})
-			if s.Connected() {
-				t.Errorf("%+v: connected", test)
+			if err := s.Ready(t.Context()); err != nil {
+				t.Errorf("Ready: %v", err)
 			}
+			stop()
+			continue
+		}
+		mqtttest.WaitFor(t, "refused twice", func() bool {
+			return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames", test.reason)) > 1
+		})
+		if err := s.Ready(t.Context()); s.Connected() || err == nil || !strings.Contains(strconv.Quote(err.Error()), test.says) {
+			t.Errorf("%+v: connected %v, %v", test, s.Connected(), err)
 		}
 		stop()
+		got := log.String()
+		if strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, `level=ERROR msg="refused by a server; retrying" server=mqtt reason=`+test.reason) ||
+			!strings.Contains(got, test.says) || strings.Contains(got, "level=WARN") || strings.Contains(got, test.password+" ") {
+			t.Errorf("%+v: log\n%s", test, got)
+		}
 	}
 }
 
@@ -378,21 +388,24 @@ func TestTLS(t *testing.T) {
 	url := "tls://" + server.Addr()
 	for name, test := range map[string]struct {
 		config *tls.Config
-		ok     bool
+		says   string // "": it connects
 	}{
-		"client certificate":    {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates}, true},
-		"no client certificate": {&tls.Config{RootCAs: roots}, false},
-		"unknown broker":        {&tls.Config{Certificates: certificate.TLS.Certificates}, false},
-		"another broker's name": {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates, ServerName: "mqtt.example.org"}, false},
+		"client certificate":    {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates}, ""},
+		"no client certificate": {&tls.Config{RootCAs: roots}, "do not agree on TLS: remote error: tls: certificate required; see mqtt.tls.cert_file"},
+		"unknown broker":        {&tls.Config{Certificates: certificate.TLS.Certificates}, "has a certificate that is not trusted: tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+		"another broker's name": {&tls.Config{RootCAs: roots, Certificates: certificate.TLS.Certificates, ServerName: "mqtt.example.org"}, "not mqtt.example.org; see mqtt.tls.ca_file and mqtt.tls.server_name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBroker(t, Options{URL: url, TLS: test.config})
 			in := &inbox{ack: true}
 			s, _ := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: "t", Handle: in.handle})
-			if !test.ok {
+			if test.says != "" {
 				mqtttest.WaitFor(t, "refused twice", func() bool {
-					return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames")) > 1
+					return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames", "tls")) > 1
 				})
+				if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("Ready: %v, want %s", err, test.says)
+				}
 				return
 			}
 			mqtttest.WaitFor(t, "connected", s.Connected)
@@ -430,5 +443,47 @@ func TestOptionsAreValidated(t *testing.T) {
 	}
 	if _, err := b.Publisher(""); err == nil {
 		t.Error("a publisher without name is accepted")
+	}
+}
+
+// TestRefusedOnce: what several clients of a process are refused is said once, and
+// once more when none is.
+func TestRefusedOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	rules := func(password auth.RString) *auth.Ledger {
+		return &auth.Ledger{Auth: auth.AuthRules{{Username: "ingest", Password: password, Allow: true}}}
+	}
+	server := mqtttest.Start(t, mqtttest.Options{Addr: addr, Rules: rules("another")})
+	var log syncBuffer
+	b := newBroker(t, Options{URL: "tcp://" + addr, Username: "ingest", Password: "secret", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	in := &inbox{ack: true}
+	names := []string{"frames", "seed", "more"}
+	var subscribers []*Subscriber
+	for _, name := range names {
+		s, _ := subscribe(t, b, SubscriberOptions{Name: name, Filter: "t/" + name, Handle: in.handle})
+		subscribers = append(subscribers, s)
+	}
+	for _, name := range names {
+		mqtttest.WaitFor(t, "refused three times", func() bool {
+			return testutil.ToFloat64(b.metrics.failures.WithLabelValues(name, "not_authorized")) > 2
+		})
+	}
+	server.Stop()
+	mqtttest.WaitFor(t, "the broker is away", func() bool {
+		return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames", "network")) > 0
+	})
+	mqtttest.Start(t, mqtttest.Options{Addr: addr, Rules: rules("secret")})
+	for _, s := range subscribers {
+		mqtttest.WaitFor(t, "connected", s.Connected)
+	}
+	mqtttest.WaitFor(t, "the end is said", func() bool { return strings.Contains(log.String(), "no longer refused") })
+	got := log.String()
+	if strings.Count(got, "refused by a server; retrying") != 1 || strings.Count(got, `msg="no longer refused by a server" server=mqtt reason=not_authorized`) != 1 {
+		t.Errorf("log:\n%s", got)
 	}
 }

@@ -28,6 +28,15 @@ func (b *Broker) Publisher(name string) (*Publisher, error) {
 // use.
 func (p *Publisher) Connected() bool { return p.conn.Load() != nil }
 
+// Ready returns nil, or why there is no connection at present. It is safe for concurrent
+// use.
+func (p *Publisher) Ready(context.Context) error {
+	if p.Connected() {
+		return nil
+	}
+	return p.broker.unready(p.name)
+}
+
 // Run keeps a connection until ctx ends, and then returns nil. A broker that is
 // away is tried again without end.
 func (p *Publisher) Run(ctx context.Context) error {

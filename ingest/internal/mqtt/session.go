@@ -93,7 +93,7 @@ func (d *dialled) subscribe(ctx context.Context, filter string, timeout time.Dur
 		case granted <= 1:
 			return nil
 		case granted != idInUse:
-			return fmt.Errorf("subscribe to %s: the broker refuses it (code %#x)", filter, granted)
+			return &subscriptionError{filter, granted}
 		}
 		t := time.NewTimer(idPause)
 		select {

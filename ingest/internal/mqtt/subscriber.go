@@ -59,6 +59,15 @@ func (b *Broker) Subscriber(o SubscriberOptions) (*Subscriber, error) {
 // use.
 func (s *Subscriber) Connected() bool { return s.connected.Load() }
 
+// Ready returns nil, or why there is no subscription at present. It is safe for concurrent
+// use.
+func (s *Subscriber) Ready(context.Context) error {
+	if s.Connected() {
+		return nil
+	}
+	return s.broker.unready(s.options.Name)
+}
+
 // Run receives until ctx ends, and then returns nil. A broker that is away is
 // tried again without end.
 func (s *Subscriber) Run(ctx context.Context) error {

@@ -41,6 +41,7 @@ var (
 	shownDesc       = prometheus.NewDesc("telltale_metrics_sensors", "Sensors that the metrics role knows.", nil, nil)
 	capDesc         = prometheus.NewDesc("telltale_metrics_sensors_limit", "Sensors that the metrics role shows at most.", nil, nil)
 	refusedDesc     = prometheus.NewDesc("telltale_metrics_frames_refused_total", "Frames not shown because their sensor is above the limit.", nil, nil)
+	faultDesc       = prometheus.NewDesc("telltale_reading_fault", "Always 1; one series for each measure that the sensor's latest reading lacks, and why.", []string{LabelSensorID, LabelSensorName, LabelPlaceID, "measure", "reason"}, nil)
 	undecodableDesc = prometheus.NewDesc("telltale_metrics_undecodable_total", "Records of iot-frames that are no frame.", nil, nil)
 )
 
@@ -110,7 +111,7 @@ func (l *Latest) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range l.descs {
 		descs <- desc
 	}
-	for _, desc := range []*prometheus.Desc{shownDesc, capDesc, refusedDesc, undecodableDesc} {
+	for _, desc := range []*prometheus.Desc{faultDesc, shownDesc, capDesc, refusedDesc, undecodableDesc} {
 		descs <- desc
 	}
 	l.lag.Describe(descs)
@@ -126,6 +127,11 @@ func (l *Latest) Collect(metrics chan<- prometheus.Metric) {
 		for i, m := range l.metrics {
 			if v, ok := m.Of(&f); ok {
 				metrics <- prometheus.MustNewConstMetric(l.descs[i], prometheus.GaugeValue, v, id, f.Name, f.PlaceID)
+			}
+		}
+		for m, reason := range f.Faults {
+			if reason != "" {
+				metrics <- prometheus.MustNewConstMetric(faultDesc, prometheus.GaugeValue, 1, id, f.Name, f.PlaceID, telemetry.Measure(m).String(), reason)
 			}
 		}
 	}

@@ -98,7 +98,16 @@ func TestOnlyTheNewestReadingIsShown(t *testing.T) {
 # TYPE telltale_temperature_celsius gauge
 telltale_temperature_celsius{place_id="house-2",sensor_id="a",sensor_name="The a"} 2
 `)
-	latest.Observe(frame("a", start+1, nil)) // a frame with faults alone has no value to show
+	stuck := frame("a", start+1, nil)
+	stuck.Faults = telemetry.Faults{telemetry.Temperature: "stuck", telemetry.Humidity: "nack"}
+	latest.Observe(stuck)
+	expect(t, latest, "telltale_reading_fault", `
+# HELP telltale_reading_fault Always 1; one series for each measure that the sensor's latest reading lacks, and why.
+# TYPE telltale_reading_fault gauge
+telltale_reading_fault{measure="humidity",place_id="house-2",reason="nack",sensor_id="a",sensor_name="The a"} 1
+telltale_reading_fault{measure="temperature",place_id="house-2",reason="stuck",sensor_id="a",sensor_name="The a"} 1
+`)
+	latest.Observe(frame("a", start+2, nil)) // a frame with faults alone has no value to show
 	expect(t, latest, "telltale_temperature_celsius", "")
 }
 

@@ -19,7 +19,7 @@ func TestLog(t *testing.T) {
 	login := &Error{Reason: "authentication_failed", Message: "no", Hint: "see x", Err: errors.New("bad")}
 	topic := &Error{Scope: "topic t", Reason: "topic_authorization_failed", Message: "not t", Hint: "see y", Err: errors.New("bad")}
 	for i, step := range []struct {
-		after time.Duration // seconds
+		after int // seconds
 		do    func()
 		want  string // what is said, nothing if empty
 	}{
@@ -37,7 +37,7 @@ func TestLog(t *testing.T) {
 		{0, func() { l.Refused(&Error{Scope: "topic t", Reason: "other", Err: errors.New("bad")}) }, `reason=other`},
 	} {
 		out.Reset()
-		now = now.Add(step.after * time.Second)
+		now = now.Add(time.Duration(step.after) * time.Second)
 		step.do()
 		if got := out.String(); !strings.Contains(got, step.want) || strings.Count(got, "\n") != min(1, len(step.want)) {
 			t.Errorf("step %d: said %q, want %q", i, got, step.want)

@@ -122,14 +122,20 @@ func wait(header string, now time.Time) time.Duration {
 	return min(max(d, 0), maxRetryAfter)
 }
 
+// reasonTLS is that of a handshake that one side refused.
+const reasonTLS = "tls"
+
 // unanswered says why there was no answer.
 func unanswered(err error) *failure {
 	f := &failure{reason: "connection", err: err}
 	var network net.Error
 	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	var op *net.OpError
 	switch {
-	case errors.As(err, &certificate):
-		f.reason = "tls"
+	case errors.As(err, &certificate), errors.As(err, &plain),
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
+		f.reason = reasonTLS
 	case errors.As(err, &network) && network.Timeout():
 		f.reason = "timeout"
 	}

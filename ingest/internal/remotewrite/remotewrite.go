@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka"
+	serverrefusal "github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 )
 
@@ -64,6 +65,7 @@ type Writer struct {
 	receiver *receiver
 	metrics  *metrics
 	log      *slog.Logger
+	refusals *serverrefusal.Log
 
 	mu      sync.Mutex
 	failing map[int]error // by partition
@@ -88,7 +90,10 @@ func New(o Options) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remotewrite: %w", err)
 	}
-	return &Writer{options: o, receiver: newReceiver(&o), metrics: metrics, log: o.Logger, failing: map[int]error{}}, nil
+	return &Writer{
+		options: o, receiver: newReceiver(&o), metrics: metrics, log: o.Logger,
+		refusals: serverrefusal.NewLog("remote write", o.Logger, o.Now), failing: map[int]error{},
+	}, nil
 }
 
 // Ready returns why the receiver takes no samples at present; nil: it does, as
@@ -253,7 +258,7 @@ func (p *partition) attempt(ctx context.Context, series []*prompb.TimeSeries) er
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 100 * time.Millisecond
 	pause.MaxInterval = 10 * time.Second
-	failures := 0
+	failures, said := 0, false
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := p.receiver.post(ctx, body)
 		var failed *failure
@@ -262,7 +267,7 @@ func (p *partition) attempt(ctx context.Context, series []*prompb.TimeSeries) er
 		}
 		if ctx.Err() == nil {
 			failures++
-			p.failed(failed, failures)
+			said = p.failed(failed, said)
 		}
 		if failed.after > 0 {
 			return struct{}{}, errors.Join(failed, &backoff.RetryAfterError{Duration: failed.after})
@@ -273,22 +278,32 @@ func (p *partition) attempt(ctx context.Context, series []*prompb.TimeSeries) er
 		p.mu.Lock()
 		delete(p.failing, p.source.ID())
 		p.mu.Unlock()
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && said {
 			p.log.Info("the receiver answers again", "partition", p.source.ID(), "failures", failures)
 		}
+	}
+	if err == nil {
+		p.refusals.Served()
 	}
 	return err
 }
 
-// failed notes that a request is sent again.
-func (p *partition) failed(f *failure, failures int) {
+// failed notes that a request is sent again. It says so once: said is whether it
+// did, and what it returns whether it has. What the receiver refuses is said once
+// for all partitions.
+func (p *partition) failed(f *failure, said bool) bool {
 	p.metrics.retries.WithLabelValues(f.reason).Inc()
-	if failures == 1 {
+	err := p.explain(f)
+	if refused := (*serverrefusal.Error)(nil); errors.As(err, &refused) {
+		p.refusals.Refused(refused)
+	} else if !said {
+		said = true
 		p.log.Warn("the receiver takes no samples; retrying", "partition", p.source.ID(), "error", f.err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failing[p.source.ID()] = f
+	p.failing[p.source.ID()] = err
+	return said
 }
 
 // commit notes that what has been delivered need not be read again.

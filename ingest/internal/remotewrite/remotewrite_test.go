@@ -1,13 +1,18 @@
 package remotewrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,6 +319,84 @@ func TestTheReceiverIsAway(t *testing.T) {
 			t.Errorf("taken %v, committed %v", receiver.taken, src.commits)
 		}
 	})
+}
+
+// A receiver that is away and then does not take the credentials keeps every
+// sample, and each of the two is said once; of the second, for all partitions.
+func TestCredentialsThatAreNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		registry := prometheus.NewRegistry()
+		w, err := New(Options{
+			URL: "http://receiver/write", Header: http.Header{"Authorization": {"Bearer hunter2"}}, Timeout: time.Second, Batch: 100, Registry: registry,
+			Logger: slog.New(slog.NewTextHandler(&locked{w: &log}, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		receiver := newTwin()
+		receiver.fault = func() fault {
+			switch since := time.Since(began); {
+			case since < time.Hour:
+				return fault{broken: true}
+			case since < 24*time.Hour:
+				return fault{status: http.StatusUnauthorized}
+			}
+			return fault{}
+		}
+		w.receiver.client.Transport = &locked{receiver: receiver}
+		<-time.After(time.Millisecond)
+		var parts sync.WaitGroup
+		for i := range 3 {
+			ctx, cancel := context.WithCancel(t.Context())
+			src := &source{id: i, batch: 1, end: cancel}
+			for at := range int64(300) {
+				src.messages = append(src.messages, reading(strconv.Itoa(i), start+at))
+			}
+			parts.Go(func() {
+				if err := w.Frames(ctx, src); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		<-time.After(12 * time.Hour)
+		if err := w.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "the remote write receiver at receiver does not take our credentials") {
+			t.Errorf("Ready says %v", err)
+		}
+		parts.Wait()
+		if retries := counted(t, registry, "retries_total"); len(receiver.taken) != 2*3*300 || retries["status_401"] < 1000 || len(counted(t, registry, "samples_refused_total")) != 0 {
+			t.Errorf("%d samples taken, want %d; retries %v", len(receiver.taken), 2*3*300, retries)
+		}
+		got := log.String()
+		for phrase, want := range map[string]int{
+			"level=WARN": 3, `level=ERROR msg="refused by a server; retrying" server="remote write" reason=status_401 error="the remote write receiver at receiver does not take our credentials: `: 1,
+			"level=ERROR": 1, "the receiver answers again": 3, `msg="no longer refused by a server" server="remote write" reason=status_401`: 1, "hunter2": 0,
+		} {
+			if n := strings.Count(got, phrase); n != want {
+				t.Errorf("%d times %s, want %d:\n%s", n, phrase, want, got)
+			}
+		}
+	})
+}
+
+// locked lets several goroutines use a writer or a receiver.
+type locked struct {
+	mu       sync.Mutex
+	w        io.Writer
+	receiver http.RoundTripper
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func (l *locked) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.receiver.RoundTrip(r)
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {

@@ -177,6 +177,7 @@ func (t *twin) ordered() {
 
 // source gives messages, then nothing three times, then ends its context.
 type source struct {
+	id       int // after the third partition
 	messages []kafka.Message
 	batch    int
 	next     int64
@@ -186,7 +187,7 @@ type source struct {
 	commit   func(offset int64) error
 }
 
-func (s *source) ID() int     { return 3 }
+func (s *source) ID() int     { return 3 + s.id }
 func (s *source) Next() int64 { return s.next }
 func (s *source) Lag() int64  { return int64(len(s.messages)) - s.next }
 

@@ -256,7 +256,12 @@ func (p *PartState) stats() (Stats, error) {
 		if m.Count < 1 || m.Count > s.Frames || m.Max < m.Min {
 			return Stats{}, fmt.Errorf("%w: %v: count %d, %d to %d", ErrState, telemetry.Measure(i), m.Count, m.Min, m.Max)
 		}
-		s.Measures[i] = Moments{m.Count, sum, squares, telemetry.Micro(m.Min), telemetry.Micro(m.Max)}
+		moments := Moments{m.Count, sum, squares, telemetry.Micro(m.Min), telemetry.Micro(m.Max)}
+		if !moments.possible() {
+			return Stats{}, fmt.Errorf("%w: %v: no %d values from %d to %d have the sum %s and the squares %s",
+				ErrState, telemetry.Measure(i), m.Count, m.Min, m.Max, m.Sum, m.Squares)
+		}
+		s.Measures[i] = moments
 	}
 	return s, nil
 }

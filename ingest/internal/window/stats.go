@@ -102,13 +102,30 @@ func (m *Moments) Mean() float64 {
 // StdDev returns the population's standard deviation in units: the root of
 // the double nearest to the exact variance. Count must not be 0.
 func (m *Moments) StdDev() float64 {
-	// (n·Σx² − (Σx)²) / n², which is exact in integers.
-	n := big.NewInt(m.Count)
+	scale := big.NewInt(m.Count)
+	scale.Mul(scale, million)
+	return math.Sqrt(nearest(m.spread(), scale.Mul(scale, scale)))
+}
+
+// spread returns n·Σx² − (Σx)², the variance times n², which is exact in integers.
+func (m *Moments) spread() *big.Int {
 	sum := m.Sum.Big()
-	variance := new(big.Int).Mul(n, m.Squares.Big())
-	variance.Sub(variance, sum.Mul(sum, sum))
-	scale := n.Mul(n, million)
-	return math.Sqrt(nearest(variance, scale.Mul(scale, scale)))
+	spread := new(big.Int).Mul(big.NewInt(m.Count), m.Squares.Big())
+	return spread.Sub(spread, sum.Mul(sum, sum))
+}
+
+// possible reports whether any values have these moments: their sum lies
+// between the count times the least and the greatest, and the variance between 0
+// and what it is with half of them at either end (Popoviciu's inequality).
+func (m *Moments) possible() bool {
+	n, low, high := big.NewInt(m.Count), big.NewInt(int64(m.Min)), big.NewInt(int64(m.Max))
+	width := new(big.Int).Sub(high, low)
+	width.Mul(width, n)
+	most := width.Mul(width, width)
+	spread := m.spread()
+	sum := m.Sum.Big()
+	return low.Mul(low, n).Cmp(sum) <= 0 && sum.Cmp(high.Mul(high, n)) <= 0 &&
+		spread.Sign() >= 0 && spread.Lsh(spread, 2).Cmp(most) <= 0
 }
 
 func nearest(numerator, denominator *big.Int) float64 {

@@ -175,7 +175,9 @@ func count(t *testing.T, w *Window, f telemetry.Frame) {
 func TestPlaceSumsFit(t *testing.T) {
 	part := func(sensor string, value int64) *Part {
 		p := &Part{Sensor: sensor, End: 1000, Revision: 1, PartState: PartState{Place: "p", Frames: MaxFrames, Last: 1}}
-		p.Temperature = &MomentsState{Count: MaxFrames, Sum: "1", Squares: "1", Min: -value, Max: 0}
+		sum := new(big.Int).Mul(big.NewInt(MaxFrames), big.NewInt(-value))
+		squares := new(big.Int).Mul(sum, big.NewInt(-value))
+		p.Temperature = &MomentsState{Count: MaxFrames, Sum: sum.String(), Squares: squares.String(), Min: -value, Max: -value}
 		return p
 	}
 	p := NewPlace("p", Interval{0, 1000})
