@@ -3,6 +3,8 @@ CACHE := $(or $(TELLTALE_CACHE),$(HOME)/.cache/telltale)
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown)
 LDFLAGS := -s -w -X github.com/telltale-iot/telltale/internal/command.version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# What is given to others is compiled by one release of Go, whatever is installed.
+TOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 GOLANGCI_VERSION := v2.15.0
 NFPM_VERSION := v2.45.2
 FUZZTIME ?= 10s
@@ -10,7 +12,7 @@ FUZZTIME ?= 10s
 # run without it and say so.
 RACE := $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
-.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts secrets validate compose-test kubernetes-rules kubernetes-test integration hil hil-pi hil-all bench bench-agent bench-windows clean
+.PHONY: help build demo test scenario oracle lint fuzz pi deb images licences vulncheck alerts dashboards dashboard-pictures secrets validate compose-test kubernetes-rules kubernetes-test integration hil hil-pi hil-all quadlet bench bench-agent bench-windows clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,6 +41,8 @@ oracle: ## windows against a naive batch, CHECKS random histories of crashes and
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION) ## format, import directions, common mistakes
 	$< run ./...
+	cd deploy/validate && $< run --config $(CURDIR)/.golangci.yml ./...
+	cd deploy/grafana/generate && $< run --config $(CURDIR)/.golangci.yml ./...
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION):
 	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -56,9 +60,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 	done
 
 pi: ## static agents for the Raspberry Pi: arm64, armv7, armv6
-	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
 
 # A Raspberry Pi Zero or 1 calls its system armhf, as Debian does, but has an
 # ARMv6 processor, where Debian's armhf means ARMv7: an agent for ARMv6 runs on
@@ -67,10 +71,10 @@ deb: $(CACHE)/bin/nfpm-$(NFPM_VERSION) ## Debian packages of the agent: amd64, a
 	rm -rf bin/deb bin/telltale-agent_*.deb
 	mkdir -p bin/deb
 	GO="$(GO)" deploy/deb/copyright >bin/deb/copyright
-	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/deb/amd64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/deb/arm64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/deb/armhf ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o bin/deb/armel ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=amd64 $(BUILD) -o bin/deb/amd64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm64 $(BUILD) -o bin/deb/arm64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/deb/armhf ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o bin/deb/armel ./agent/cmd/telltale-agent
 	deploy/deb/package $< amd64 arm64 armhf armel
 
 $(CACHE)/bin/nfpm-$(NFPM_VERSION):
@@ -78,7 +82,7 @@ $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 	mv $(CACHE)/bin/nfpm $@
 
 # What the environment could change in a binary is set.
-IMAGES_GO := GOTOOLCHAIN=$(shell sed -n 's/^IMAGES_GOTOOLCHAIN=//p' deploy/images/versions.env) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
+IMAGES_GO := GOTOOLCHAIN=$(TOOLCHAIN) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
   GOOS=linux GOAMD64=v1 GOARM64=v8.0
 IMAGES_EDGE := ./agent/cmd/telltale-agent ./ingest/cmd/telltale-ingest
 
@@ -90,16 +94,14 @@ images: ## container images of the programs for amd64, arm64, armv7, armv6, in b
 	$(IMAGES_GO) GOARCH=arm GOARM=6 $(BUILD) -o bin/images/binaries/armv6/ $(IMAGES_EDGE)
 	GO="$(GO)" deploy/images/build "$(VERSION)"
 
-licences: ## that what the programs are linked from is under licences that fit
-	GO="$(GO)" deploy/licences/check
-
-vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
-	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
 secrets: ## certificates and passwords for deploy/compose, in deploy/compose/secrets; what is there is kept
 	deploy/compose/make-secrets
 
 validate: ## deploy/compose without a Docker daemon, deploy/kubernetes without a cluster: pinned images, limits, rights, networks, secrets
 	cd deploy/validate && $(GO) test ./...
+
+compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
+	deploy/compose/test/run
 
 kubernetes-rules: ## the rules of deploy/prometheus as objects of prometheus-operator, in deploy/kubernetes
 	deploy/kubernetes/rules >deploy/kubernetes/components/prometheus-operator/rules.yaml
@@ -107,19 +109,35 @@ kubernetes-rules: ## the rules of deploy/prometheus as objects of prometheus-ope
 kubernetes-test: ## the agent's pod on podman, as root: rights, health, its readings at a broker and over a restart; after make images
 	deploy/kubernetes/test/run
 
-compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
-	deploy/compose/test/run
+licences: ## that what the programs are linked from is under licences that fit
+	GO="$(GO)" deploy/licences/check
+
+vulncheck: ## known vulnerabilities in what the code calls; VULNDB=latest asks the newest database, VULNDB=https://vuln.go.dev that one
+	GO="$(GO)" deploy/vulncheck/check $(VULNDB)
 
 alerts: ## Prometheus' configuration, rules and alerts, by promtool
 	deploy/local/install prometheus
 	deploy/prometheus/check
 
+dashboards: ## Grafana's dashboards, written and held to rules; PICTURES=1 runs the pipeline and draws what they show
+	$(GO) -C deploy/grafana/generate run . ../dashboards
+	$(GO) -C deploy/grafana/generate vet ./...
+	$(GO) -C deploy/grafana/generate test ./...
+	$(if $(PICTURES),$(MAKE) dashboard-pictures)
+
+ANSWERS := $(CURDIR)/bin/dashboard-answers.json
+
+dashboard-pictures: build
+	deploy/local/install mosquitto kafka mongo prometheus exporters
+	TELLTALE_DASHBOARD_ANSWERS=$(ANSWERS) $(GO) test -tags integration -count 1 -timeout 20m -v -run '^TestDashboards$$' ./simulator/e2e
+	$(GO) -C deploy/grafana/generate run ./draw ../dashboards $(ANSWERS) ../pictures
+
 integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
-	deploy/local/install
+	deploy/local/install mosquitto kafka mongo mongosh prometheus exporters
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka
-	$(GO) test -tags integration -count 1 -timeout 20m -v ./simulator/e2e
+	$(GO) test -tags integration -count 1 -timeout 50m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
 
@@ -134,6 +152,10 @@ hil-pi: pi ## the loop on a real Raspberry Pi with its own chips, over ssh: HOST
 hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 	simulator/hil/install arm64 armmp rpi
 	$(HIL) $(ARGS)
+
+quadlet: ## a Pi as a container host, in QEMU with podman: updates, and bad ones that are rolled back
+	deploy/quadlet/install
+	$(GO) test -tags quadlet -count 1 -timeout 30m -v ./deploy/quadlet $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install

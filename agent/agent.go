@@ -85,7 +85,7 @@ type Agent struct {
 	buffer   atomic.Pointer[buffer.Failover]
 	metrics  atomic.Pointer[net.TCPAddr]
 	reloads  reloads
-	progress progress
+	progress *progress
 
 	commitErrors *metrics.Counter
 	commitFailed atomic.Bool // the latest commit
@@ -134,6 +134,7 @@ func New(o Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) (err error) {
 	defer close(a.reloads.ended)
 	c := &a.opts.Config
+	t := a.beginTrial()
 	b, err := buffer.OpenFailover(buffer.Options{
 		Dir:         c.Buffer.Dir,
 		MaxSize:     int64(c.Buffer.MaxSize),
@@ -150,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.commit(ctx, b) })
+	group.Go(func() error { return a.prove(ctx, &t) })
 	group.Go(func() error { return a.serve(ctx, b) })
 	group.Go(func() error { return certificate.Watch(ctx, a.warnOfExpiry) })
 	err = group.Wait()

@@ -71,7 +71,7 @@ func (a *Agent) newUplink(b *buffer.Failover, g *generation) (*uplink.Uplink[buf
 	return uplink.New(uplink.Options[buffer.FailoverPosition]{
 		Read:           func() uplink.Reader[buffer.FailoverPosition] { return b.Reader() },
 		End:            buffer.ErrEnd,
-		Free:           b.Free,
+		Free:           a.free(b),
 		Updated:        b.Updated(),
 		Publisher:      g.client,
 		PublishReason:  mqtt.Reason,
@@ -129,6 +129,15 @@ func (a *Agent) observe(f *telemetry.Frame) {
 	}
 	if a.opts.Observe != nil {
 		a.opts.Observe(f)
+	}
+}
+
+// free returns what frees readings, of which it is known then that they can be
+// delivered.
+func (a *Agent) free(b *buffer.Failover) func(buffer.FailoverPosition) error {
+	return func(after buffer.FailoverPosition) error {
+		a.progress.delivered()
+		return b.Free(after)
 	}
 }
 

@@ -68,6 +68,7 @@ func (i *Ingest) addBridge() error {
 		MaxUnacknowledged: c.Bridge.MaxUnacknowledged, MaxUnacknowledgedSize: int64(c.Bridge.MaxUnacknowledgedSize),
 		BatchMessages: c.Bridge.BatchMessages, BatchAge: c.Bridge.BatchAge,
 		MaxFuture: c.Bridge.MaxFuture, MaxPayload: int64(c.Bridge.MaxPayload),
+		Limits:  bridge.Limits{Rate: c.Bridge.DeviceRate, Bandwidth: int64(c.Bridge.DeviceBandwidth), Burst: c.Bridge.DeviceBurst},
 		Metrics: metrics, Logger: i.log,
 	})
 	if err != nil {
@@ -183,7 +184,14 @@ func (i *Ingest) addLag() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, lag", run: watch.Run})
+	i.add(task{name: "metrics, lag", run: func(ctx context.Context) error {
+		select {
+		case <-i.topicsThere:
+			return watch.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}})
 	return nil
 }
 

@@ -90,7 +90,7 @@ func documented(t *testing.T, role string) map[string][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile(`(?m)^\| ` + role + ` \|(.*)\|(.*)\|(.*)\|(.*)\|$`).FindStringSubmatch(string(text))
+	row := regexp.MustCompile(`(?m)^\| ` + role + ` \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$`).FindStringSubmatch(string(text))
 	if row == nil {
 		t.Fatalf("README.md has no row of %s", role)
 	}
@@ -109,6 +109,9 @@ func documented(t *testing.T, role string) map[string][]string {
 	add("Read --topic", row[1])
 	add("Write --topic", row[2])
 	add("Read --group", row[4])
+	topics, groups, _ := strings.Cut(row[5], ";")
+	add("Describe --topic", topics)
+	add("Describe --group", groups)
 	creates := row[3]
 	if strings.Contains(creates, "those") {
 		creates += row[1] + row[2]

@@ -110,8 +110,14 @@ func readyAt(addr string) bool {
 // kafkaRecords returns how many records the topic of frames has.
 func kafkaRecords(tb testing.TB) int {
 	tb.Helper()
+	return topicRecords(tb, "iot-frames")
+}
+
+// topicRecords returns how many records a topic has.
+func topicRecords(tb testing.TB, topic string) int {
+	tb.Helper()
 	client := &kafka.Client{Addr: kafka.TCP(kafkaAddr)}
-	metadata, err := client.Metadata(tb.Context(), &kafka.MetadataRequest{Topics: []string{"iot-frames"}})
+	metadata, err := client.Metadata(tb.Context(), &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0
 	}
@@ -119,12 +125,12 @@ func kafkaRecords(tb testing.TB) int {
 	for _, p := range metadata.Topics[0].Partitions {
 		requests = append(requests, kafka.LastOffsetOf(p.ID))
 	}
-	offsets, err := client.ListOffsets(tb.Context(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{"iot-frames": requests}})
+	offsets, err := client.ListOffsets(tb.Context(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: requests}})
 	if err != nil {
 		return 0
 	}
 	n := int64(0)
-	for _, p := range offsets.Topics["iot-frames"] {
+	for _, p := range offsets.Topics[topic] {
 		n += p.LastOffset
 	}
 	return int(n)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/segmentio/kafka-go"
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
 
@@ -48,7 +49,7 @@ func runPlatform(t *testing.T) {
 	dropDatabase(t)
 	startIngest(t)
 	startExporters(t)
-	startPrometheus(t)
+	prometheus := startPrometheus(t)
 	ready := answersOK("http://" + metricsAddr + "/readyz")
 	await.True(t, time.Minute, "ingest is ready", ready)
 
@@ -64,6 +65,14 @@ func runPlatform(t *testing.T) {
 	}
 	await.True(t, 2*time.Minute, "readings in MongoDB", stored(300))
 
+	t.Log("Prometheus is away, and Kafka has records that are no frames")
+	prometheus.kill()
+	writeTopic(t, "iot-frames", "no frame")
+	await.True(t, time.Minute, "retries to Prometheus, and dead letters", func() bool {
+		return metric(t, "telltale_remote_write_retries_total", "") > 0 &&
+			metric(t, "telltale_sink_dead_letters_total", "") > 0 && metric(t, "telltale_aggregate_dead_letters_total", "") > 0
+	})
+	prometheus.spawn()
 	t.Log("Kafka restarts, then MongoDB; a device leaves")
 	servers.restart("kafka")
 	await.True(t, time.Minute, "retries to Kafka", func() bool { return metric(t, "telltale_kafka_consumer_retries_total", "") > 0 })
@@ -146,7 +155,7 @@ func exporter(t *testing.T, name string) string {
 func startExporters(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
-		"TELLTALE_MQTT_URL": "tcp://" + mqttAddr, "TELLTALE_MONGO_URI": mongoURI() + "/?directConnection=true",
+		"TELLTALE_MQTT_URL": "tcp://" + mqttAddr, "TELLTALE_MONGO_URI": mongoURI(),
 		"TELLTALE_MOSQUITTO_LISTEN": mosquittoAddr, "TELLTALE_MONGODB_LISTEN": mongoAddr,
 		"TELLTALE_KAFKA_BROKERS": kafkaAddr, "TELLTALE_KAFKA_PROTOCOL": "PLAINTEXT",
 		"TELLTALE_EXPORTER_INTERVAL": scrapeInterval.String(),
@@ -160,10 +169,14 @@ func startExporters(t *testing.T) {
 	launch(t, exporter(t, "klag-exporter"), "--config", filepath.Join(root, "deploy/exporters/klag.toml"))
 }
 
-func startPrometheus(t *testing.T) {
+func startPrometheus(t *testing.T) *program {
 	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: %s, evaluation_interval: %[1]s}\nstorage: {tsdb: {out_of_order_time_window: 1h}}\nscrape_configs:\n", scrapeInterval)
+	rules, err := filepath.Abs(filepath.Join(root, "deploy/prometheus/rules/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("global: {scrape_interval: %s, evaluation_interval: %[1]s}\nstorage: {tsdb: {out_of_order_time_window: 1h}}\nrule_files: [%q]\nscrape_configs:\n", scrapeInterval, rules)
 	for _, job := range []struct{ name, target string }{
 		{"telltale-ingest", metricsAddr}, {"prometheus", prometheusAddr}, {"node", nodeAddr}, {"cadvisor", cadvisorAddr},
 		{"mosquitto", mosquittoAddr}, {"mongodb", mongoAddr}, {"kafka", klagAddr},
@@ -173,9 +186,10 @@ func startPrometheus(t *testing.T) {
 			config += "    metric_relabel_configs: [{source_labels: [__name__], regex: 'telltale_(temperature_celsius|relative_humidity_ratio|pressure_pascals|illuminance_lux|reading_timestamp_seconds)', action: drop}]\n"
 		}
 	}
-	launch(t, "prometheus", "--config.file="+writeFile(t, filepath.Join(dir, "prometheus.yml"), config), "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	p := launch(t, "prometheus", "--config.file="+writeFile(t, filepath.Join(dir, "prometheus.yml"), config), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+prometheusAddr, "--web.enable-remote-write-receiver", "--log.level=warn")
 	await.True(t, time.Minute, "Prometheus is ready", answersOK("http://"+prometheusAddr+"/-/ready"))
+	return p
 }
 
 // answersOK returns what asks an address whether it is well.
@@ -187,6 +201,16 @@ func answersOK(address string) func() bool {
 		}
 		response.Body.Close()
 		return response.StatusCode == http.StatusOK
+	}
+}
+
+// writeTopic writes a record to Kafka.
+func writeTopic(t *testing.T, topic, value string) {
+	t.Helper()
+	w := &kafka.Writer{Addr: kafka.TCP(kafkaAddr), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
+	defer w.Close()
+	if err := w.WriteMessages(t.Context(), kafka.Message{Value: []byte(value)}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -232,8 +256,8 @@ func (r *residents) fleet(prefix string, devices int, interval time.Duration, so
 	return r.run(f.Run)
 }
 
-// broken runs a device one of whose chips is not there, that samples more than
-// its buffer has room for in an outage.
+// broken runs a device whose light chips are not there, that takes more readings,
+// though of faults, than its buffer has room for in an outage.
 func (r *residents) broken(device string) {
 	r.t.Helper()
 	bus := i2csim.NewBus(i2csim.BusOptions{Name: device})
@@ -253,8 +277,13 @@ sensors:
   - id: %[1]s
     name: Shed
     place_id: garden
-    interval: 20ms
+    interval: 1s
     chips: [{driver: bme280, bus: "1", address: 0x76}, {driver: bh1750, bus: "1", address: 0x23}]
+  - id: %[1]s.fast
+    name: Shed, fast
+    place_id: garden
+    interval: 10ms
+    chips: [{driver: bh1750, bus: "1", address: 0x5c}]
 `, device, mqttAddr, r.t.TempDir())
 	config, err := agent.ParseConfig("agent.yaml", []byte(document))
 	if err != nil {

@@ -51,7 +51,7 @@ func (s *secured) checkSecrets(t *testing.T) (texts map[string]string, markers [
 		t.Setenv("TELLTALE_KAFKA_SASL_PASSWORD", kafkaPassword)
 		other := start(t, "telltale-ingest", args...)
 		await.True(t, 60*time.Second, name+" in the log", func() bool {
-			for _, refusal := range append(refusals, "no connection to the mqtt broker") {
+			for _, refusal := range append(refusals, "server=mqtt") {
 				if !strings.Contains(other.output.String(), refusal) {
 					return false
 				}
@@ -121,6 +121,6 @@ func (s *secured) readPartition(t *testing.T, w *strings.Builder, topic string, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.WriteString(fmt.Sprintf("%s %s %s\n", record.Key, record.Value, record.Headers))
+		fmt.Fprintf(w, "%s %s %s\n", record.Key, record.Value, record.Headers)
 	}
 }

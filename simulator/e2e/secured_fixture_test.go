@@ -323,6 +323,12 @@ func newGate(t testing.TB, target string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newGateOn(t, listener, target)
+}
+
+// newGateOn is newGate with the listener to be used.
+func newGateOn(t testing.TB, listener net.Listener, target string) *gate {
+	t.Helper()
 	g := &gate{addr: listener.Addr().String(), target: target}
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())

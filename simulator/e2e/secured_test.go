@@ -91,7 +91,9 @@ func TestSecured(t *testing.T) {
 
 	var texts map[string]string
 	var markers []string
-	t.Run("secrets", func(t *testing.T) { texts, markers = s.checkSecrets(t) })
+	if !t.Run("secrets", func(t *testing.T) { texts, markers = s.checkSecrets(t) }) {
+		t.FailNow()
+	}
 	texts["dead letters"] = s.deadLetters(t, "device-99")
 	texts["ingest's command line"] = commandLine(t, s.ingest.cmd.Process.Pid)
 	texts["the fleet's command line"] = commandLine(t, fleet.cmd.Process.Pid)

@@ -72,8 +72,8 @@ status topic.
 
 SIGHUP makes it read its configuration anew, with the files that it names. What is in
 the buffer stays there. If the new configuration is wrong the log says why, and the
-old one goes on; so it does if device, buffer, clock or log differ, which change only
-when the agent is started anew.
+old one goes on; so it does if device, buffer, clock, trial or log differ, which change
+only when the agent is started anew.
 
 Under systemd (Type=notify) it tells when it has started, how it is, and, with
 WatchdogSec=, that it makes progress.`,

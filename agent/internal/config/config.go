@@ -17,6 +17,7 @@ type Config struct {
 	Buffer  Buffer       `yaml:"buffer"`
 	Uplink  Uplink       `yaml:"uplink"`
 	Clock   Clock        `yaml:"clock"`
+	Trial   Trial        `yaml:"trial"`
 	Sensors []Sensor     `yaml:"sensors" help:"the sensors: id, name, place_id, interval, chips"`
 	Metrics Metrics      `yaml:"metrics"`
 	Log     settings.Log `yaml:"log"`
@@ -63,6 +64,11 @@ type Clock struct {
 	Trust    string `yaml:"trust" enum:"kernel,minimum,always" help:"when the wall clock is believed: once the kernel says that it is synchronised, once it is past clock.minimum, or always"`
 	Minimum  string `yaml:"minimum" help:"with trust minimum: the date before which the clock is certainly wrong, YYYY-MM-DD"`
 	Unsynced string `yaml:"unsynced" enum:"wait,send" help:"readings taken meanwhile wait in the buffer until their time is known, or are sent at once, marked with clock unsynced"`
+}
+
+// Trial is how a version of the agent that is new to the device is held to work.
+type Trial struct {
+	File string `yaml:"file" help:"file that remembers the versions that have worked here; beside them a new one counts as started after its first reading and its first receipt only, for a supervisor that else puts the former one back (empty: none)"`
 }
 
 // Sensor is one source of readings: chips that are read together.

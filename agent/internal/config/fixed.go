@@ -9,8 +9,8 @@ import (
 
 // FixedChanges returns a problem for each setting that differs in next although
 // it cannot change while the agent runs. The device and the buffer are who the
-// readings are and where they are; the clock is what their times rest on; the log
-// is the process'. All else can change.
+// readings are and where they are; the clock is what their times rest on; the trial
+// begins with the process, whose the log is. All else can change.
 func (c Config) FixedChanges(next Config) (problems settings.Problems) {
 	for _, s := range c.fixed() {
 		for _, n := range next.fixed() {
@@ -43,6 +43,7 @@ func (c *Config) fixed() []fixedSetting {
 		{"clock.trust", c.Clock.Trust},
 		{"clock.minimum", c.Clock.Minimum},
 		{"clock.unsynced", c.Clock.Unsynced},
+		{"trial.file", c.Trial.File},
 		{"log.level", c.Log.Level},
 		{"log.format", c.Log.Format},
 	}

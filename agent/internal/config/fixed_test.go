@@ -36,7 +36,7 @@ func TestFixedIsComplete(t *testing.T) {
 	for path := range documented() {
 		group, _, _ := strings.Cut(path, ".")
 		switch group {
-		case "device", "buffer", "clock", "log":
+		case "device", "buffer", "clock", "trial", "log":
 			want = append(want, path)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 
 const (
 	// startPatience is how long a service that is not Ready counts as starting. A
-	// sensor that is broken must not keep the unit in "activating".
+	// sensor that is broken must not keep the unit in "activating". One that is on trial
+	// is to fail its start instead, as the unit's TimeoutStartSec= says.
 	startPatience = time.Minute
 	// statusInterval is how often the status line is looked at.
 	statusInterval = 10 * time.Second
@@ -27,6 +28,7 @@ const (
 // time, and return at once.
 type Service interface {
 	Ready() <-chan struct{} // closed once it does what it is for
+	OnTrial() bool          // it has started only once it is Ready, however long that takes
 	Stalled() string        // what hangs for good, "" if nothing does
 	Summary() string        // a line for people
 }
@@ -107,7 +109,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 			ready = nil
 			n.start()
 		case <-patience.C:
-			n.start()
+			if !n.opts.Service.OnTrial() {
+				n.start()
+			}
 		case <-summary.C:
 			n.summarize()
 		case <-life.C:

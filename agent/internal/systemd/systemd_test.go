@@ -24,6 +24,7 @@ type service struct {
 
 	mu               sync.Mutex
 	stalled, summary string
+	trial            bool
 }
 
 func newService() *service { return &service{ready: make(chan struct{}), summary: "all is well"} }
@@ -34,6 +35,12 @@ func (s *service) Stalled() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stalled
+}
+
+func (s *service) OnTrial() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trial
 }
 
 func (s *service) Summary() string {
@@ -141,6 +148,37 @@ func TestStartsAfterAMinuteOfFaults(t *testing.T) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
+}
+
+// TestOnTrialOnlyReadinessCounts holds what a start that systemd ends by its
+// TimeoutStartSec= rests on.
+func TestOnTrialOnlyReadinessCounts(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		ready time.Duration // 0: never
+		want  []string
+	}{
+		{"never", 0, []string{"10s STATUS=all is well", "1h0m0s STOPPING=1"}},
+		{"late", 4 * time.Minute, []string{"10s STATUS=all is well", "4m0s READY=1 STATUS=all is well", "1h0m0s STOPPING=1"}},
+		{"soon", 3 * time.Second, []string{"3s READY=1 STATUS=all is well", "1h0m0s STOPPING=1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				s.trial = true
+				lines, _ := run(t, s, 0, func(*Notifier) {
+					if c.ready > 0 {
+						<-time.After(c.ready)
+						close(s.ready)
+					}
+					<-time.After(time.Hour - c.ready)
+				})
+				if diff := cmp.Diff(c.want, lines); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 func TestSignsOfLife(t *testing.T) {

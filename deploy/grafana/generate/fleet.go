@@ -55,11 +55,11 @@ func fleet() board {
 					queries: []query{{clock, "{{device}}"}},
 				},
 				{
-					kind: bars, title: "Versions", unit: "short", description: "Devices by the agent's version. Normal: one version, or two during an upgrade.",
+					kind: bars, title: "Versions", unit: "short", height: 5, description: "Devices by the agent's version. Normal: one version, or two during an upgrade.",
 					queries: []query{{"count by (version) (" + ofDevice("telltale_device_info", "version") + ")", "{{version}}"}},
 				},
 				{
-					kind: bars, title: "Clocks by state", unit: "short", description: "Devices by their clock's state. Normal: all synced.",
+					kind: bars, title: "Clocks by state", unit: "short", height: 5, description: "Devices by their clock's state. Normal: all synced.",
 					queries: []query{{"sum by (state) (" + ofDevice("telltale_device_clock_state", "state") + ")", "{{state}}"}},
 				},
 			}},

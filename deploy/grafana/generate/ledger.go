@@ -1,12 +1,16 @@
 package main
 
-// over is what a counter grew by in the selected time, over the processes.
+// over is what a counter grew by in the selected time, over the processes. One
+// that has come in that time had no value to grow from: it grew by all it has.
 func over(counter, by string) string {
 	if by != "" {
 		by = "by (" + by + ") "
 	}
-	return "sum " + by + "(increase(" + counter + "[$__range]))"
+	return "sum " + by + "((" + counter + " unless " + counter + " offset $__range) or increase(" + counter + "[$__range]))"
 }
+
+// ofAll is a counter's sum over the processes, by labels.
+func ofAll(counter, by string) string { return "sum by (" + by + ") (" + counter + ")" }
 
 const sampledOver = "sum(max by (device) (increase(telltale_device_readings_total[$__range])))"
 
@@ -18,27 +22,27 @@ func ledger() board {
 		rows: []row{
 			{"In the selected time", []panel{
 				{
-					kind: number, title: "Sampled", unit: "short", decimals: ptr(0.0), description: "Readings that the devices sampled, as their statuses say. Normal: devices × time / interval.",
+					kind: number, title: "Sampled", unit: "none", decimals: ptr(0.0), description: "Readings that the devices sampled, as their statuses say. Normal: devices × time / interval.",
 					queries: []query{{sampledOver, "sampled"}},
 				},
 				{
-					kind: number, title: "Stored", unit: "short", decimals: ptr(0.0), description: "Readings that MongoDB has stored for the first time. Normal: as many as were sampled, but for those under way.",
+					kind: number, title: "Stored", unit: "none", decimals: ptr(0.0), description: "Readings that MongoDB has stored for the first time. Normal: as many as were sampled, but for those under way.",
 					queries: []query{{over("telltale_sink_frames_stored_total", ""), "stored"}},
 				},
 				{
-					kind: number, title: "Declared lost", unit: "short", runbook: "readings-lost", decimals: ptr(0.0), steps: bad, description: "Readings of which the record says why they are missing. Normal: 0.",
+					kind: number, title: "Declared lost", unit: "none", runbook: "readings-lost", decimals: ptr(0.0), steps: bad, description: "Readings of which the record says why they are missing. Normal: 0.",
 					queries: []query{{over("telltale_readings_lost_total", ""), "lost"}},
 				},
 				{
-					kind: number, title: "Missing", unit: "short", runbook: "window-incomplete", decimals: ptr(0.0), steps: bad, description: "Readings that windows were stored without and nothing explains, less those that came or were declared lost since. Normal: 0; above it while an outage's backlog returns, below it thereafter.",
+					kind: number, title: "Missing", unit: "none", runbook: "window-incomplete", decimals: ptr(0.0), steps: bad, description: "Readings that windows were stored without and nothing explains, less those that came or were declared lost since. Normal: 0; above it while an outage's backlog returns, below it thereafter.",
 					queries: []query{{over("telltale_aggregate_readings_missing_total", "") + " - " + over("telltale_aggregate_readings_resolved_total", ""), "missing"}},
 				},
 				{
-					kind: number, title: "Refused", unit: "short", runbook: "dead-letters", decimals: ptr(0.0), steps: bad, description: "Messages and readings in the dead-letter topic. Normal: 0.",
+					kind: number, title: "Refused", unit: "none", runbook: "dead-letters", decimals: ptr(0.0), steps: bad, description: "Messages and readings in the dead-letter topic. Normal: 0.",
 					queries: []query{{over("telltale_bridge_dead_letters_total", ""), "refused"}},
 				},
 				{
-					kind: number, title: "Duplicates", unit: "short", decimals: ptr(0.0), description: "Readings that MongoDB had already; they change nothing. Normal: few; some after every restart and reconnection.",
+					kind: number, title: "Duplicates", unit: "none", decimals: ptr(0.0), description: "Readings that MongoDB had already; they change nothing. Normal: few; some after every restart and reconnection.",
 					queries: []query{{over("telltale_sink_frames_duplicate_total", ""), "duplicates"}},
 				},
 			}},
@@ -65,7 +69,7 @@ func ledger() board {
 					queries: []query{{rate("telltale_readings_lost_total", "reason"), "{{reason}}"}},
 				},
 				{
-					kind: table, title: "Losses by device", unit: "short", runbook: "readings-lost", description: "Readings that each device has declared lost since its agent was started. Normal: empty.",
+					kind: table, title: "Losses by device", unit: "none", runbook: "readings-lost", description: "Readings that each device has declared lost since its agent was started. Normal: empty.",
 					queries: []query{{"max by (device, reason) (telltale_device_readings_lost_total) > 0", ""}},
 					columns: []column{{of: "device", title: "Device"}, {of: "reason", title: "Reason"}, {of: "A", title: "Readings", steps: bad}},
 				},
@@ -88,15 +92,15 @@ func ledger() board {
 			}},
 			{"Refused", []panel{
 				{
-					kind: lines, title: "Dead letters, by stage and reason", unit: "cps", runbook: "dead-letters", description: "What could not be taken, and where. Normal: none.",
+					kind: lines, title: "Dead letters, by stage and reason", unit: "short", runbook: "dead-letters", description: "What could not be taken since the processes were started, and where. Normal: none, or a line that does not climb.",
 					queries: []query{
-						{rate("telltale_bridge_dead_letters_total", "reason"), "bridge, {{reason}}"},
-						{rate("telltale_sink_dead_letters_total", "reason"), "sink, {{reason}}"},
-						{rate("telltale_aggregate_dead_letters_total", "reason"), "aggregate, {{reason}}"},
+						{ofAll("telltale_bridge_dead_letters_total", "reason"), "bridge, {{reason}}"},
+						{ofAll("telltale_sink_dead_letters_total", "reason"), "sink, {{reason}}"},
+						{ofAll("telltale_aggregate_dead_letters_total", "reason"), "aggregate, {{reason}}"},
 					},
 				},
 				{
-					kind: table, title: "Dead letters in the selected time", unit: "short", runbook: "dead-letters", description: "At the bridge, by reason. Normal: empty, or zeros.",
+					kind: table, title: "Dead letters in the selected time", unit: "none", runbook: "dead-letters", description: "At the bridge, by reason. Normal: empty, or zeros.",
 					queries: []query{{over("telltale_bridge_dead_letters_total", "reason"), ""}},
 					columns: []column{{of: "reason", title: "Reason"}, {of: "A", title: "Messages", decimals: ptr(0.0), steps: bad}},
 				},

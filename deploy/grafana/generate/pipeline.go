@@ -155,8 +155,8 @@ func pipeline() board {
 			}},
 			{"At the edge", []panel{
 				{
-					kind: lines, title: "Fullest buffers", unit: "percentunit", runbook: "buffer-filling", min: ptr(0.0), max: ptr(1.0), steps: []step{{0.8, "orange"}, {0.95, "red"}},
-					description: "Share of the buffer that is in use, of the ten fullest. Normal: near 0. At 1 the oldest readings are dropped, and declared lost.",
+					kind: lines, title: "Fullest buffers", unit: "percentunit", runbook: "buffer-filling", min: ptr(0.0), steps: []step{{0.8, "orange"}, {0.95, "red"}},
+					description: "Share of the buffer that is in use, of the ten fullest. Normal: near 0. At 1 or soon after the oldest readings are dropped, and declared lost: the capacity is what there is room for at least.",
 					queries:     []query{{"topk(10, max by (device) (telltale_device_buffer_used_bytes) / max by (device) (telltale_device_buffer_capacity_bytes))", "{{device}}"}},
 				},
 				{

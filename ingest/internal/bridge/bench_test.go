@@ -35,8 +35,15 @@ func benchFrame(device string, seq uint64) telemetry.Frame {
 // BenchmarkBridge is the bridge without networks: taking messages apart,
 // checking, batching, receipts, acknowledgements and metrics.
 func BenchmarkBridge(b *testing.B) {
-	for _, frames := range []int{1, 50} {
-		b.Run(fmt.Sprintf("frames=%d", frames), func(b *testing.B) {
+	for _, c := range []struct {
+		frames int
+		limits Limits
+	}{
+		{1, Limits{}}, {1, Limits{Rate: 1e9, Bandwidth: 1e12, Burst: 20 * time.Second}},
+		{50, Limits{}}, {50, Limits{Rate: 1e9, Bandwidth: 1e12, Burst: 20 * time.Second}},
+	} {
+		frames := c.frames
+		b.Run(fmt.Sprintf("frames=%d/limits=%v", frames, c.limits.Rate > 0), func(b *testing.B) {
 			metrics, err := NewMetrics(prometheus.NewRegistry())
 			if err != nil {
 				b.Fatal(err)
@@ -44,7 +51,7 @@ func BenchmarkBridge(b *testing.B) {
 			bridge, err := New(Options{
 				Producer: taker{}, Receipts: sender{}, Metrics: metrics, SeedTopic: telemetry.SeedTopic,
 				MaxUnacknowledged: 4000, MaxUnacknowledgedSize: 8 << 20, BatchMessages: 2000, BatchAge: 3 * time.Millisecond,
-				MaxFuture: 100 * 365 * 24 * time.Hour, MaxPayload: 256 << 10,
+				MaxFuture: 100 * 365 * 24 * time.Hour, MaxPayload: 256 << 10, Limits: c.limits,
 			})
 			if err != nil {
 				b.Fatal(err)

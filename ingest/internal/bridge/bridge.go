@@ -56,6 +56,7 @@ type Options struct {
 	BatchAge              time.Duration // longest time a message waits for others
 	MaxFuture             time.Duration // how far ahead of the clock a timestamp may be
 	MaxPayload            int64         // greatest payload that is taken, bytes, as it came and decompressed
+	Limits                Limits        // of each device; the zero value is none
 
 	Metrics *Metrics
 	Logger  *slog.Logger     // nil discards
@@ -80,6 +81,10 @@ func (o *Options) validate() error {
 		return fmt.Errorf("max future %v is negative", o.MaxFuture)
 	case o.MaxPayload < 1:
 		return fmt.Errorf("max payload %d: want 1 or more", o.MaxPayload)
+	case o.Limits.Rate < 0 || o.Limits.Bandwidth < 0:
+		return fmt.Errorf("limits of %d frames and %d bytes a second: want 0 or more", o.Limits.Rate, o.Limits.Bandwidth)
+	case o.Limits.Burst < time.Millisecond && (o.Limits.Rate > 0 || o.Limits.Bandwidth > 0):
+		return fmt.Errorf("limits with a burst of %v: want 1ms or more", o.Limits.Burst)
 	}
 	return nil
 }
@@ -93,6 +98,7 @@ type Bridge struct {
 	mu             sync.Mutex
 	room           sync.Cond // on mu: something was acknowledged, or a wait is over
 	intake         intake
+	throttle       *throttle
 	filling        *batch
 	spare          *batch // the one not filling, when Run does not write it
 	unacknowledged int    // messages
@@ -121,17 +127,32 @@ func New(o Options) (*Bridge, error) {
 	}
 	b.room.L = &b.mu
 	b.intake.init(&b.options)
+	b.throttle = newThrottle(o.Limits, o.Metrics, o.Logger)
 	return b, nil
 }
 
 // Handle takes a message. It blocks while as much is unacknowledged as may be,
 // and returns without having taken m when ctx ends or Run has returned; m is
-// then not acknowledged. It keeps nothing of m but Ack.
+// then not acknowledged. A message beyond its device's limits it acknowledges at
+// once, and does not take. It keeps nothing of m but Ack.
 func (b *Bridge) Handle(ctx context.Context, m Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.fits(len(m.Payload)) && !b.wait(ctx, len(m.Payload)) {
+	if b.stopped || ctx.Err() != nil {
 		return
+	}
+	from, now := b.intake.route(m.Topic), b.options.Now()
+	left := b.throttle.of(from, now)
+	if b.throttle.denies(left, from, len(m.Payload), now) {
+		m.Ack()
+		return
+	}
+	if !b.fits(len(m.Payload)) {
+		if !b.wait(ctx, len(m.Payload)) {
+			return
+		}
+		now = b.options.Now()
+		left = b.throttle.of(from, now) // the other may have been swept away
 	}
 	if b.stopped || ctx.Err() != nil {
 		return
@@ -141,7 +162,8 @@ func (b *Bridge) Handle(ctx context.Context, m Message) {
 		f.began = time.Now()
 		b.signal()
 	}
-	size := b.intake.add(f, m)
+	frames, size := b.intake.add(f, m, from, now.UnixMilli())
+	left.charge(frames, size, now)
 	f.size += size
 	b.unacknowledged++
 	b.size += size

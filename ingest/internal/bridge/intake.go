@@ -52,7 +52,8 @@ type intake struct {
 	device   string // "" on the seed topic
 	retained bool
 	now      int64 // Unix milliseconds
-	refused  int   // frames so far
+	frames   int   // so far
+	refused  int   // of them
 
 	key, value, deviceHeader []byte
 	headers                  [1]kafka.Header
@@ -64,22 +65,49 @@ func (in *intake) init(o *Options) {
 	in.each = in.frame
 }
 
-// add takes the frames of m into out, and returns the size of what it took them
-// from: the payload's, decompressed.
-func (in *intake) add(out *batch, m Message) int64 {
-	in.out, in.topic, in.retained, in.now = out, m.Topic, m.Retained, in.options.Now().UnixMilli()
+// origin is whose a message is.
+type origin struct {
+	seed   bool
+	device string // "" if it is no valid device's
+	err    error  // what is wrong with the topic
+}
+
+// route finds whose topic it is.
+func (in *intake) route(topic string) origin {
+	if topic == in.options.SeedTopic {
+		return origin{seed: true}
+	}
+	device, kind, ok := telemetry.ParseTopic(topic)
+	if !ok || kind != telemetry.Frames {
+		return origin{err: errBadTopic}
+	}
+	return origin{device: device}
+}
+
+var errBadTopic = errors.New("not a topic of frames")
+
+// add takes the frames of m, received at now, into out. It returns how many there
+// were, refused ones included, and the size of what it took them from: the
+// payload's, decompressed.
+func (in *intake) add(out *batch, m Message, from origin, now int64) (frames int, size int64) {
+	in.out, in.topic, in.device, in.retained, in.now = out, m.Topic, from.device, m.Retained, now
+	in.frames, in.refused = 0, 0
 	out.acks = append(out.acks, m.Ack)
 	m.Ack = nil
-	if err := in.route(m.Topic); err != nil {
-		in.letter(m.Payload, reasonBadTopic, err.Error())
-		return int64(len(m.Payload))
+	if from.seed {
+		in.options.Metrics.seedMessages.Inc()
+	} else {
+		in.options.Metrics.deviceMessages.Inc()
+	}
+	if from.err != nil {
+		in.letter(m.Payload, reasonBadTopic, from.err.Error())
+		return 0, int64(len(m.Payload))
 	}
 	text, reason, detail := in.text(m.Payload)
 	if reason != "" {
 		in.letter(m.Payload, reason, detail)
-		return int64(len(m.Payload))
+		return 0, int64(len(m.Payload))
 	}
-	in.refused = 0
 	if err := in.decoder.Each(text, in.each); err != nil {
 		reason, detail := explain(err)
 		in.letter(text, reason, detail)
@@ -87,7 +115,7 @@ func (in *intake) add(out *batch, m Message) int64 {
 	if in.refused > maxLetters {
 		in.letter(text, reasonManyRefused, fmt.Sprintf("%d frames refused, of which the first %d have dead letters of their own", in.refused, maxLetters))
 	}
-	return int64(len(text))
+	return in.frames, int64(len(text))
 }
 
 // text returns the JSON text of a payload, or why the payload is refused. Only
@@ -111,27 +139,10 @@ func (in *intake) text(payload []byte) (text []byte, reason, detail string) {
 	return text, "", ""
 }
 
-// route finds whose topic it is.
-func (in *intake) route(topic string) error {
-	metrics := in.options.Metrics
-	if topic == in.options.SeedTopic {
-		in.device = ""
-		metrics.seedMessages.Inc()
-		return nil
-	}
-	device, kind, ok := telemetry.ParseTopic(topic)
-	metrics.deviceMessages.Inc()
-	if !ok || kind != telemetry.Frames {
-		in.device = ""
-		return errors.New("not a topic of frames")
-	}
-	in.device = device
-	return nil
-}
-
 // frame takes one frame; err says why it could not be decoded.
 func (in *intake) frame(raw []byte, f *telemetry.Frame, err error) {
 	in.options.Metrics.frames.Inc()
+	in.frames++
 	if reason, detail := in.check(f, err); reason != "" {
 		if in.refused++; in.refused <= maxLetters {
 			in.letter(raw, reason, detail)

@@ -15,6 +15,9 @@ type Metrics struct {
 
 	compressed      prometheus.Counter
 	frames          prometheus.Counter
+	throttled       map[string]prometheus.Counter // by reason
+	throttledBytes  prometheus.Counter
+	buckets         prometheus.Gauge
 	deadLetters     *prometheus.CounterVec
 	losses          prometheus.Counter
 	receipts        prometheus.Counter
@@ -31,7 +34,15 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		Name: "telltale_bridge_messages_total",
 		Help: "MQTT messages taken, by the kind of topic: device or seed.",
 	}, []string{"source"})
+	throttled := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_bridge_throttled_total",
+		Help: "Messages beyond their device's limit, not taken and not receipted, by the limit: rate or bandwidth.",
+	}, []string{"reason"})
 	m := &Metrics{
+		throttled: map[string]prometheus.Counter{
+			reasonRate:      throttled.WithLabelValues(reasonRate),
+			reasonBandwidth: throttled.WithLabelValues(reasonBandwidth),
+		},
 		deviceMessages: messages.WithLabelValues("device"),
 		seedMessages:   messages.WithLabelValues("seed"),
 		compressed: prometheus.NewCounter(prometheus.CounterOpts{
@@ -41,6 +52,14 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		frames: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "telltale_bridge_frames_total",
 			Help: "Frames found in MQTT messages, refused ones included.",
+		}),
+		throttledBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "telltale_bridge_throttled_bytes_total",
+			Help: "Bytes of the payloads of messages beyond their device's limit, as they came.",
+		}),
+		buckets: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "telltale_bridge_limited_devices",
+			Help: "Devices whose messages are counted against limits at present.",
 		}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "telltale_bridge_dead_letters_total",
@@ -73,7 +92,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}),
 		latency: latency.New("telltale_bridge_latency_seconds", "Time from a reading's sampling until Kafka had acknowledged it."),
 	}
-	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration, m.latency} {
+	for _, c := range []prometheus.Collector{messages, m.compressed, m.frames, throttled, m.throttledBytes, m.buckets, m.deadLetters, m.losses, m.receipts, m.receiptsDropped, m.retries, m.unacknowledged, m.produceDuration, m.latency} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("bridge: %w", err)
 		}

@@ -74,6 +74,9 @@ type Bridge struct {
 	BatchAge              time.Duration `yaml:"batch_age" help:"longest time that a message waits for others to go with"`
 	MaxFuture             time.Duration `yaml:"max_future" help:"how far ahead of the clock a frame's timestamp may be"`
 	MaxPayload            settings.Size `yaml:"max_payload" help:"greatest MQTT payload that is taken"`
+	DeviceRate            int           `yaml:"device_rate" help:"most frames of one device that are taken in a second (0: any number)"`
+	DeviceBandwidth       settings.Size `yaml:"device_bandwidth" help:"most bytes of one device that are taken in a second (0: any number)"`
+	DeviceBurst           time.Duration `yaml:"device_burst" help:"how much of both may come at once, as time"`
 }
 
 // Aggregate is the windows.
@@ -157,6 +160,9 @@ func Default() Config {
 			BatchAge:              3 * time.Millisecond,
 			MaxFuture:             10 * time.Minute,
 			MaxPayload:            256 * settings.KiB,
+			DeviceRate:            2000,
+			DeviceBandwidth:       2 * settings.MiB,
+			DeviceBurst:           20 * time.Second,
 		},
 		Aggregate: Aggregate{
 			Window:    5 * time.Minute,

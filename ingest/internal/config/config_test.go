@@ -128,7 +128,7 @@ func TestRemoteWriteCredentials(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{
-		{"unknown key", "bridge: {max_unacked: 5}", "ingest.yaml:1:10: bridge.max_unacked: want a setting that exists: max_unacknowledged, max_unacknowledged_size, batch_messages, batch_age, max_future or max_payload"},
+		{"unknown key", "bridge: {max_unacked: 5}", "ingest.yaml:1:10: bridge.max_unacked: want a setting that exists: max_unacknowledged, max_unacknowledged_size, batch_messages, batch_age, max_future, max_payload, device_rate, device_bandwidth or device_burst"},
 		{"no role", "roles: []", "ingest.yaml:1:1: roles: want at least one role: bridge, aggregate, sink or metrics"},
 		{"unknown role", "roles: [bridge, snik]", "ingest.yaml:1:17: roles[1]: snik: want bridge, aggregate, sink or metrics"},
 		{"role twice", "roles:\n- sink\n- sink", "ingest.yaml:3:3: roles[1]: sink: want each role once"},
@@ -167,6 +167,10 @@ func TestProblems(t *testing.T) {
 				"ingest.yaml:1:80: bridge.max_future: -1s: want from 0s to 8760h\n" +
 				"ingest.yaml:1:98: bridge.max_payload: 1B: want from 1KiB to 256MiB"},
 		{"bytes for less than a message", "bridge: {max_unacknowledged_size: 1MiB, max_payload: 2MiB}", "ingest.yaml:1:35: bridge.max_unacknowledged_size: 1MiB: want from 2MiB to 64GiB"},
+		{"limits of a device", "bridge: {device_rate: -1, device_bandwidth: 2GiB, device_burst: 0s}",
+			"ingest.yaml:1:23: bridge.device_rate: -1: want from 0 to 10000000\n" +
+				"ingest.yaml:1:45: bridge.device_bandwidth: 2GiB: want from 0B to 1GiB\n" +
+				"ingest.yaml:1:65: bridge.device_burst: 0s: want from 1s to 1h"},
 
 		{"window that does not divide a day", "aggregate: {window: 7m}", "ingest.yaml:1:21: aggregate.window: 7m: want a duration from 1s to 24h that divides 24h, such as 10s, 5m or 1h"},
 		{"window of two days", "aggregate: {window: 48h}", "ingest.yaml:1:21: aggregate.window: 48h: want a duration from 1s to 24h that divides 24h, such as 10s, 5m or 1h"},

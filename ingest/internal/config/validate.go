@@ -116,6 +116,9 @@ func (b Bridge) Validate(report report) {
 	settings.Within(report, "max_future", b.MaxFuture, 0, 365*day)
 	settings.Within(report, "max_payload", b.MaxPayload, settings.KiB, 256*settings.MiB)
 	settings.Within(report, "max_unacknowledged_size", b.MaxUnacknowledgedSize, b.MaxPayload, 64*settings.GiB)
+	settings.Within(report, "device_rate", b.DeviceRate, 0, maxCount)
+	settings.Within(report, "device_bandwidth", b.DeviceBandwidth, 0, settings.GiB)
+	settings.Within(report, "device_burst", b.DeviceBurst, time.Second, time.Hour)
 }
 
 // Validate reports what is wrong with the windows.

@@ -52,6 +52,7 @@ type Consumer struct {
 	api       *kafkago.Client
 	log       *slog.Logger
 	failures  *failures
+	unseen    atomic.Bool // this member gave the latest partitions to the group, and saw none
 }
 
 // NewConsumer validates o and returns a Consumer. Nothing is dialled yet.
@@ -117,6 +118,7 @@ func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *
 		HeartbeatInterval:     c.options.SessionTimeout / 10,
 		JoinGroupBackoff:      joinBackoff,
 		WatchPartitionChanges: true, // a topic made later, or one that grew
+		GroupBalancers:        []kafkago.GroupBalancer{balancer{kafkago.RangeGroupBalancer{}, &c.unseen}, balancer{kafkago.RoundRobinGroupBalancer{}, &c.unseen}},
 	})
 	if err != nil {
 		return fmt.Errorf("kafka: consumer group: %w", err)
@@ -156,6 +158,17 @@ func newPause(least time.Duration) *backoff.ExponentialBackOff {
 	return pause
 }
 
+// balancer notes whether the topic had no partitions when they were divided.
+type balancer struct {
+	kafkago.GroupBalancer
+	unseen *atomic.Bool
+}
+
+func (b balancer) AssignGroups(members []kafkago.GroupMember, partitions []kafkago.Partition) kafkago.GroupMemberAssignments {
+	b.unseen.Store(len(partitions) == 0)
+	return b.GroupBalancer.AssignGroups(members, partitions)
+}
+
 // start runs handle for the partitions of a generation; kafka-go waits for them
 // when the generation ends.
 func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g *kafkago.Generation, handle func(context.Context, *Assignment) error) {
@@ -166,6 +179,11 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 	}
 	slices.Sort(ids)
 	c.log.Info("partitions assigned", "generation", g.ID, "partitions", ids)
+	if c.unseen.Swap(false) {
+		// A broker tells of a topic a moment after it was made. kafka-go's watch for
+		// changes may begin after that moment, and then sees none.
+		g.Start(func(ctx context.Context) { _ = sleep(ctx, joinBackoff) }) // its end is the generation's
+	}
 	shared := &generation{Generation: g}
 	for _, p := range assigned {
 		a := &Assignment{consumer: c, generation: shared, id: p.ID, next: p.Offset}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,36 @@ func TestConsumersShareThePartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.until(t, "all partitions", func() bool { return len(b.owned) == 4 })
+}
+
+// TestConsumerOfATopicJustMade: the broker does not tell of the topic yet when the
+// partitions are divided, and does when the watch for changes begins.
+func TestConsumerOfATopicJustMade(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(2, frames))
+	var joined, hidden atomic.Bool
+	c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		joined.Store(true)
+		return nil, nil, false
+	})
+	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		request := r.(*kmsg.MetadataRequest)
+		if !joined.Load() || len(request.Topics) == 0 || !hidden.CompareAndSwap(false, true) {
+			return nil, nil, false
+		}
+		response := request.ResponseKind().(*kmsg.MetadataResponse)
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.ErrorCode = kmsg.StringPtr(frames), 3 // UNKNOWN_TOPIC_OR_PARTITION
+		response.Topics = append(response.Topics, topic)
+		return response, nil, true
+	})
+	got := newCollector()
+	startConsumer(t, c.ListenAddrs(), got.handle)
+	got.until(t, "both partitions", func() bool { return len(got.owned) == 2 })
+	if !hidden.Load() {
+		t.Error("the topic was never hidden")
+	}
 }
 
 // TestConsumerSurvivesTheBroker: the broker goes away with a consumer running

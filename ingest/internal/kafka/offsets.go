@@ -19,11 +19,10 @@ type Offsets struct {
 
 // Offsets asks for those of a group in a topic. It tries once. The group need
 // not have a member, nor be there at all.
-//
-// A refusal is in the log once, see package refusal.
 func (c *Client) Offsets(ctx context.Context, group, topic string) (Offsets, error) {
 	o, err := c.offsets(ctx, group, topic)
 	if err == nil {
+		c.refusals.Served(groupScope(group), topicScope(topic))
 		return o, nil
 	}
 	err = c.explain(err, topic, group)

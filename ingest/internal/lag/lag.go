@@ -56,6 +56,7 @@ type partition struct {
 // state is what is known of a group in one partition.
 type state struct {
 	committed, end int64
+	at             time.Time     // when these were learnt
 	seen           []seen        // ascending
 	apart          time.Duration // how far apart these are at least
 }
@@ -70,7 +71,7 @@ var (
 	recordsDesc = prometheus.NewDesc("telltale_kafka_group_lag_records",
 		"Records after the offset that the group has committed.", []string{"group", "topic", "partition"}, nil)
 	secondsDesc = prometheus.NewDesc("telltale_kafka_group_lag_seconds",
-		"For how long at least there has been a record after the offset that the group has committed, 0 if there is none.", []string{"group", "topic", "partition"}, nil)
+		"For how long at least there has been a record after the offset that the group has committed, 0 for a group that keeps up.", []string{"group", "topic", "partition"}, nil)
 )
 
 // New validates o and returns a Watch, which is registered.
@@ -122,7 +123,7 @@ func (w *Watch) ask(ctx context.Context) error {
 		offsets, err := w.options.Offsets(ctx, g.Name, g.Topic)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return ctx.Err()
 			}
 			w.retries.WithLabelValues(kafka.Reason(err)).Inc()
 			errs = append(errs, err)
@@ -160,7 +161,7 @@ func (s *state) learn(committed, end int64, now time.Time) {
 	if end < s.end { // the topic was made anew
 		s.seen = nil
 	}
-	s.committed, s.end = committed, end
+	s.committed, s.end, s.at = committed, end, now
 	behind := 0
 	for behind < len(s.seen) && s.seen[behind].end <= committed {
 		behind++
@@ -194,11 +195,10 @@ func (w *Watch) Describe(descs chan<- *prometheus.Desc) {
 func (w *Watch) Collect(metrics chan<- prometheus.Metric) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.options.Now()
 	for p, s := range w.partitions {
 		seconds := 0.0
 		if len(s.seen) > 0 {
-			seconds = now.Sub(s.seen[0].at).Seconds()
+			seconds = s.at.Sub(s.seen[0].at).Seconds()
 		}
 		id := strconv.Itoa(p.id)
 		metrics <- prometheus.MustNewConstMetric(recordsDesc, prometheus.GaugeValue, float64(max(s.end-s.committed, 0)), p.Name, p.Topic, id)

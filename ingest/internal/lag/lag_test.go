@@ -51,7 +51,7 @@ func expect(t *testing.T, w *Watch, records, seconds string) {
 # HELP telltale_kafka_group_lag_records Records after the offset that the group has committed.
 # TYPE telltale_kafka_group_lag_records gauge
 telltale_kafka_group_lag_records{group="sink",partition="3",topic="frames"} ` + records + `
-# HELP telltale_kafka_group_lag_seconds For how long at least there has been a record after the offset that the group has committed, 0 if there is none.
+# HELP telltale_kafka_group_lag_seconds For how long at least there has been a record after the offset that the group has committed, 0 for a group that keeps up.
 # TYPE telltale_kafka_group_lag_seconds gauge
 telltale_kafka_group_lag_seconds{group="sink",partition="3",topic="frames"} ` + seconds + "\n"
 	}
@@ -82,16 +82,16 @@ func TestLag(t *testing.T) {
 		expect(t, w, "0", "0")
 		b.end = 60
 		step()
-		expect(t, w, "10", "5")
+		expect(t, w, "10", "0")
 		b.end = 70
 		step()
-		expect(t, w, "20", "15")
+		expect(t, w, "20", "10")
 		b.err = errors.New("away")
 		step()
-		expect(t, w, "20", "25") // as it was, and older
+		expect(t, w, "20", "10") // as it was
 		b.err, b.committed = nil, 65
 		step()
-		expect(t, w, "5", "25") // what came with the second question is still there
+		expect(t, w, "5", "20") // what came with the second question is still there
 		b.committed = 70
 		step()
 		expect(t, w, "0", "0")
@@ -99,7 +99,7 @@ func TestLag(t *testing.T) {
 		step()
 		b.committed, b.end = 0, 4 // the topic was made anew
 		step()
-		expect(t, w, "4", "5")
+		expect(t, w, "4", "0")
 		if n := testutil.ToFloat64(w.retries.WithLabelValues("other")); n != 1 {
 			t.Errorf("%v errors counted, want 1", n)
 		}

@@ -68,6 +68,7 @@ func (p *panel) lines(c canvas, data *answers, found []answer) error {
 		axis.LineStyle.Color, axis.Tick.Color = grid, grid
 		axis.Tick.Label.Color = faint
 		axis.Tick.Label.Font.Size, axis.Tick.Label.Font.Variant = small, "Sans"
+		axis.Tick.Label.Handler = handler
 		axis.Padding = 0
 	}
 	lines := plotter.NewGrid()
@@ -205,13 +206,19 @@ func (p *panel) timeline(c canvas, data *answers, found []answer) {
 			break
 		}
 		c.write(0, y+max(0, height/2-small/2-2), names-pad, small, l.name, ink, false)
-		for j, v := range l.values {
+		begin := 0
+		for j, v := range l.values { // as far as one colour goes on
+			_, col := p.FieldConfig.Defaults.show(v[1])
 			end := v[0] + 2
 			if j+1 < len(l.values) && l.values[j+1][0]-v[0] < 15 {
 				end = l.values[j+1][0]
+				if _, next := p.FieldConfig.Defaults.show(l.values[j+1][1]); next == col {
+					continue
+				}
 			}
-			_, col := p.FieldConfig.Defaults.show(v[1])
-			c.fill(at(v[0]), y+1, at(min(end, float64(data.End)))-at(v[0]), height-3, col)
+			from := l.values[begin][0]
+			c.fill(at(from), y+1, at(min(end, float64(data.End)))-at(from), height-3, col)
+			begin = j + 1
 		}
 	}
 	for _, t := range (clock{time.Unix(data.Start, 0)}).Ticks(float64(data.Start), float64(data.End)) {

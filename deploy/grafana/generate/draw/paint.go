@@ -49,12 +49,38 @@ func (c canvas) fill(x, y, w, h float64, col color.Color) {
 	c.FillPolygon(col, []vg.Point{c.at(x, y), c.at(x+w, y), c.at(x+w, y+h), c.at(x, y+h)})
 }
 
+var handler = unkerned{text.Plain{Fonts: font.DefaultCache}}
+
+// unkerned writes each character by itself: at sizes as small as these, kerning
+// lays pairs such as 11 upon each other.
+type unkerned struct{ text.Plain }
+
+func (h unkerned) Box(line string, f font.Font) (width, height, depth vg.Length) {
+	for _, r := range line {
+		w, _, _ := h.Plain.Box(string(r), f)
+		width += w
+	}
+	_, height, depth = h.Plain.Box("", f)
+	return width, height, depth
+}
+
+func (h unkerned) Draw(c vg.Canvas, line string, s text.Style, at vg.Point) {
+	width, _, _ := h.Box(line, s.Font)
+	at.X += vg.Length(s.XAlign) * width
+	s.XAlign = text.XLeft
+	for _, r := range line {
+		h.Plain.Draw(c, string(r), s, at)
+		w, _, _ := h.Plain.Box(string(r), s.Font)
+		at.X += w
+	}
+}
+
 func style(size float64, col color.Color, bold bool) text.Style {
 	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: vg.Length(size)}
 	if bold {
 		f.Weight = 2
 	}
-	return text.Style{Color: col, Font: f, XAlign: text.XLeft, YAlign: text.YTop, Handler: text.Plain{Fonts: font.DefaultCache}}
+	return text.Style{Color: col, Font: f, XAlign: text.XLeft, YAlign: text.YTop, Handler: handler}
 }
 
 // write writes a line whose upper left corner is at x, y, cut to width.

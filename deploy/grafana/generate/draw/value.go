@@ -74,6 +74,8 @@ func digits(v float64, decimals *float64) string {
 // format writes a value in a unit of Grafana's.
 func format(v float64, unit string, decimals *float64) string {
 	switch unit {
+	case "none":
+		return digits(v, decimals)
 	case "celsius":
 		return digits(v, decimals) + " °C"
 	case "humidity":
