@@ -84,7 +84,7 @@ func secrets(t *testing.T) map[string]string {
 	files := map[string]string{
 		"metrics.hash": "$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\n",
 		"mongo.uri":    "mongodb://telltale-ingest:made-up@mongodb.telltale-servers.svc:27017/?authSource=admin&tls=true&tlsCAFile=/etc/telltale/ca/ca.crt\n",
-		"share_group":  "5f0c9a8e", "seed_client_id": "telltale-ingest-5f0c9a8e", "scrape.username": "prometheus",
+		"share_group":  "5f0c9a8e", "seed_client_id": "telltale-ingest-5f0c9a8e", "scrape.username": "prometheus", "scaler.username": "telltale-scaler",
 	}
 	for _, name := range []string{"bridge", "aggregate", "sink", "metrics", "scaler", "scrape", "remote_write"} {
 		files[name+".password"] = "made-up-for-" + name

@@ -23,9 +23,8 @@ const (
 	kedaSum    = "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps="
 )
 
-// kedaSchemas returns the schemas of KEDA's kinds, in which a field that is not
-// named is an error, as it is for a cluster that validates strictly.
-func kedaSchemas(t *testing.T) map[string]*jsonschema.Schema {
+// kedaFolder returns the folder of KEDA's module.
+func kedaFolder(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("go", "mod", "download", "-json", kedaModule).Output()
 	if err != nil {
@@ -38,6 +37,29 @@ func kedaSchemas(t *testing.T) map[string]*jsonschema.Schema {
 	if module.Sum != kedaSum {
 		t.Fatalf("%s has the sum %s, want %s", kedaModule, module.Sum, kedaSum)
 	}
+	return module.Dir
+}
+
+// kedaParameters returns what the trigger kafka takes, each with where it may be
+// given: a trigger's metadata are any words to the definition of a ScaledObject.
+func kedaParameters(t *testing.T) map[string]string {
+	t.Helper()
+	parameters := make(map[string]string)
+	source := read(t, filepath.Join(kedaFolder(t), "pkg/scalers/kafka_scaler.go"))
+	for _, match := range regexp.MustCompile(`keda:"name=([A-Za-z]+),order=([A-Za-z;]+)`).FindAllStringSubmatch(source, -1) {
+		parameters[match[1]] = match[2]
+	}
+	if len(parameters) < 20 {
+		t.Fatalf("the trigger kafka takes %v", parameters)
+	}
+	return parameters
+}
+
+// kedaSchemas returns the schemas of KEDA's kinds, in which a field that is not
+// named is an error, as it is for a cluster that validates strictly.
+func kedaSchemas(t *testing.T) map[string]*jsonschema.Schema {
+	t.Helper()
+	dir := kedaFolder(t)
 	schemas := make(map[string]*jsonschema.Schema)
 	for _, plural := range []string{"scaledobjects", "triggerauthentications"} {
 		var definition struct {
@@ -49,7 +71,7 @@ func kedaSchemas(t *testing.T) map[string]*jsonschema.Schema {
 				}
 			}
 		}
-		if err := yaml.Unmarshal([]byte(read(t, filepath.Join(module.Dir, "config/crd/bases/keda.sh_"+plural+".yaml"))), &definition); err != nil {
+		if err := yaml.Unmarshal([]byte(read(t, filepath.Join(dir, "config/crd/bases/keda.sh_"+plural+".yaml"))), &definition); err != nil {
 			t.Fatal(err)
 		}
 		for _, v := range definition.Spec.Versions {
@@ -61,9 +83,11 @@ func kedaSchemas(t *testing.T) map[string]*jsonschema.Schema {
 			if err := compiler.AddResource(plural+".json", any(v.Schema.OpenAPIV3Schema)); err != nil {
 				t.Fatal(err)
 			}
-			if schemas[definition.Spec.Names.Kind], err = compiler.Compile(plural + ".json"); err != nil {
+			schema, err := compiler.Compile(plural + ".json")
+			if err != nil {
 				t.Fatal(err)
 			}
+			schemas[definition.Spec.Names.Kind] = schema
 		}
 	}
 	if len(schemas) != 2 {
@@ -134,8 +158,8 @@ func TestScaling(t *testing.T) {
 		t.Fatal(err)
 	}
 	brokers := configMap(t, o, "telltale-servers").Data["TELLTALE_KAFKA_BROKERS"]
-	known := names(t)
-	var groups, authentications []string
+	known, parameters := names(t), kedaParameters(t)
+	var groups, authentications, given []string
 	for _, data := range o.Scaling {
 		var s scaled
 		if err := json.Unmarshal(data, &s); err != nil {
@@ -144,6 +168,10 @@ func TestScaling(t *testing.T) {
 		if s.Kind == "TriggerAuthentication" {
 			authentications = append(authentications, s.Metadata.Name)
 			for _, ref := range s.Spec.SecretTargetRef {
+				if !strings.Contains(parameters[ref.Parameter], "authParams") {
+					t.Errorf("KEDA takes no %q from a TriggerAuthentication", ref.Parameter)
+				}
+				given = append(given, ref.Parameter)
 				if !hasSecret(o, ref.Name, ref.Key) {
 					t.Errorf("there is no secret %s with %s", ref.Name, ref.Key)
 				}
@@ -172,6 +200,11 @@ func TestScaling(t *testing.T) {
 		}
 		for _, trigger := range s.Spec.Triggers {
 			m := trigger.Metadata
+			for name := range m {
+				if !strings.Contains(parameters[name], "triggerMetadata") {
+					t.Errorf("%s: KEDA takes no %q from a trigger's metadata", s.Metadata.Name, name)
+				}
+			}
 			groups = append(groups, m["consumerGroup"])
 			if !known[m["consumerGroup"]] || !known[m["topic"]] {
 				t.Errorf("%s: ingest has no group %q or topic %q", s.Metadata.Name, m["consumerGroup"], m["topic"])
@@ -184,6 +217,11 @@ func TestScaling(t *testing.T) {
 					t.Errorf("%s: %s is none of ingest's brokers %s", s.Metadata.Name, broker, brokers)
 				}
 			}
+		}
+	}
+	for _, name := range []string{"username", "password", "ca"} {
+		if !slices.Contains(given, name) {
+			t.Errorf("KEDA is given no %s", name)
 		}
 	}
 	slices.Sort(groups)
