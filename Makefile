@@ -80,7 +80,7 @@ $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 	mv $(CACHE)/bin/nfpm $@
 
 # What the environment could change in a binary is set.
-IMAGES_GO := GOTOOLCHAIN=$(shell sed -n 's/^IMAGES_GOTOOLCHAIN=//p' deploy/images/versions.env) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
+IMAGES_GO := GOTOOLCHAIN=$(shell sed -n 's/^toolchain //p' go.mod) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
   GOOS=linux GOAMD64=v1 GOARM64=v8.0
 IMAGES_EDGE := ./agent/cmd/telltale-agent ./ingest/cmd/telltale-ingest
 
