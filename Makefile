@@ -3,6 +3,8 @@ CACHE := $(or $(TELLTALE_CACHE),$(HOME)/.cache/telltale)
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown)
 LDFLAGS := -s -w -X github.com/telltale-iot/telltale/internal/command.version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# What is given to others is compiled by one release of Go, whatever is installed.
+TOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 GOLANGCI_VERSION := v2.15.0
 NFPM_VERSION := v2.45.2
 FUZZTIME ?= 10s
@@ -58,9 +60,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 	done
 
 pi: ## static agents for the Raspberry Pi: arm64, armv7, armv6
-	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm64 $(BUILD) -o bin/telltale-agent-linux-arm64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/telltale-agent-linux-armv7 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/telltale-agent-linux-armv6 ./agent/cmd/telltale-agent
 
 # A Raspberry Pi Zero or 1 calls its system armhf, as Debian does, but has an
 # ARMv6 processor, where Debian's armhf means ARMv7: an agent for ARMv6 runs on
@@ -69,10 +71,10 @@ deb: $(CACHE)/bin/nfpm-$(NFPM_VERSION) ## Debian packages of the agent: amd64, a
 	rm -rf bin/deb bin/telltale-agent_*.deb
 	mkdir -p bin/deb
 	GO="$(GO)" deploy/deb/copyright >bin/deb/copyright
-	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/deb/amd64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/deb/arm64 ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/deb/armhf ./agent/cmd/telltale-agent
-	GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o bin/deb/armel ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=amd64 $(BUILD) -o bin/deb/amd64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm64 $(BUILD) -o bin/deb/arm64 ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o bin/deb/armhf ./agent/cmd/telltale-agent
+	GOTOOLCHAIN=$(TOOLCHAIN) GOOS=linux GOARCH=arm GOARM=5 $(BUILD) -o bin/deb/armel ./agent/cmd/telltale-agent
 	deploy/deb/package $< amd64 arm64 armhf armel
 
 $(CACHE)/bin/nfpm-$(NFPM_VERSION):
@@ -80,7 +82,7 @@ $(CACHE)/bin/nfpm-$(NFPM_VERSION):
 	mv $(CACHE)/bin/nfpm $@
 
 # What the environment could change in a binary is set.
-IMAGES_GO := GOTOOLCHAIN=$(shell sed -n 's/^toolchain //p' go.mod) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
+IMAGES_GO := GOTOOLCHAIN=$(TOOLCHAIN) GOFLAGS=-buildvcs=false GOEXPERIMENT= \
   GOOS=linux GOAMD64=v1 GOARM64=v8.0
 IMAGES_EDGE := ./agent/cmd/telltale-agent ./ingest/cmd/telltale-ingest
 
