@@ -2,6 +2,8 @@ module github.com/telltale-iot/telltale
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	buf.build/gen/go/prometheus/prometheus/protocolbuffers/go v1.36.12-20260707164124-2360da55afce.2
 	github.com/FerretDB/FerretDB v1.24.2
