@@ -98,7 +98,7 @@ func TestTLSAndCredentials(t *testing.T) {
 	}{
 		"a wrong password":     {at("telltale", "wrong"+password, trusted), "AuthenticationFailed"},
 		"an unknown authority": {at("telltale", password, "&tls=true"), "certificate"},
-		"no TLS":               {at("telltale", password, ""), "server selection"},
+		"no TLS":               {at("telltale", password, ""), "127.0.0.1:" + server.port},
 		"somebody else's data": {func() Options { o := at("telltale", password, trusted); o.Database = "theirs"; return o }(), "Unauthorized"},
 	} {
 		c := open(t, row.o)
