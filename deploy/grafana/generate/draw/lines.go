@@ -65,7 +65,7 @@ func (p *panel) lines(c canvas, data *answers, found []answer) error {
 	chart.Y.Min, chart.Y.Max = bounds(all, f)
 	chart.Y.Tick.Marker = values{f}
 	for _, axis := range []*plot.Axis{&chart.X, &chart.Y} {
-		axis.LineStyle.Color, axis.Tick.Color = grid, grid
+		axis.Color, axis.Tick.Color = grid, grid
 		axis.Tick.Label.Color = faint
 		axis.Tick.Label.Font.Size, axis.Tick.Label.Font.Variant = small, "Sans"
 		axis.Tick.Label.Handler = handler
