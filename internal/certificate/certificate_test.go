@@ -6,13 +6,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
@@ -24,33 +24,14 @@ func in(days int) time.Time { return today.Add(time.Duration(days) * day) }
 
 // logger returns a log without times, and what was said to it since last asked.
 func logger() (*slog.Logger, func() string) {
-	var out output
+	var out capture.Output
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey || a.Key == "file" || a.Key == "files" || a.Key == "error" {
 			return slog.Attr{}
 		}
 		return a
 	}}))
-	return log, out.take
-}
-
-// output collects a log.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) take() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	defer o.b.Reset()
-	return o.b.String()
+	return log, out.Take
 }
 
 // TestPair renews a pair as two writes do, and spoils it.

@@ -1,7 +1,6 @@
 package endpoint
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
@@ -38,28 +38,10 @@ func hash(t *testing.T) settings.Secret {
 	return settings.NewSecret(string(h))
 }
 
-// output collects a log.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // served is an endpoint that serves until the test ends.
 type served struct {
 	addr string
-	log  *output
+	log  *capture.Output
 
 	mu      sync.Mutex
 	refused map[string]int
@@ -81,7 +63,7 @@ func (s *served) options(c Config) Options {
 
 func serve(t *testing.T, c Config) *served {
 	t.Helper()
-	s := &served{log: &output{}, refused: map[string]int{}}
+	s := &served{log: &capture.Output{}, refused: map[string]int{}}
 	c.Listen = "127.0.0.1:0"
 	server, err := Listen(t.Context(), s.options(c))
 	if err != nil {
@@ -355,7 +337,7 @@ func TestListenFails(t *testing.T) {
 		"metrics.tls: certificate: open " + noKey.KeyFile:     {Listen: "127.0.0.1:0", TLS: noKey},
 		"metrics.tls: client authorities: " + good.KeyFile:    {Listen: "127.0.0.1:0", TLS: noAuthorities},
 	} {
-		if _, err := Listen(t.Context(), (&served{log: &output{}}).options(c)); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := Listen(t.Context(), (&served{log: &capture.Output{}}).options(c)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -380,7 +362,7 @@ func TestWarnsOfAnOpenEndpoint(t *testing.T) {
 		{Config{Listen: ":0", TLS: pair, Auth: auth}, ""},
 		{Config{Listen: ":0", TLS: authority}, ""},
 	} {
-		s := &served{log: &output{}}
+		s := &served{log: &capture.Output{}}
 		server, err := Listen(t.Context(), s.options(tt.config))
 		if err != nil {
 			t.Fatal(err)
@@ -433,7 +415,7 @@ func TestSlowClients(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				listener := &pipes{make(chan net.Conn), make(chan struct{})}
-				s := &served{log: &output{}, refused: map[string]int{}}
+				s := &served{log: &capture.Output{}, refused: map[string]int{}}
 				server := newServer(s.options(Config{}), listener, nil)
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error)

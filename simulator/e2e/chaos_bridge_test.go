@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -65,15 +64,7 @@ func TestBridgeThroughStalledKafka(t *testing.T) {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 
-	file, err := os.Open(agents)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	journal, err := verify.ReadJournal(agents, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	journal := journalOf(t, agents)
 	for i := range sent {
 		journal.Record(&sent[i])
 	}

@@ -171,6 +171,21 @@ func holdsSeedFrames(t *testing.T) bool {
 	return true
 }
 
+// journalOf reads what a fleet has sampled.
+func journalOf(t *testing.T, name string) *verify.Journal {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	journal, err := verify.ReadJournal(name, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return journal
+}
+
 // lines returns how many readings the journal has.
 func lines(t *testing.T, journal string) int {
 	t.Helper()

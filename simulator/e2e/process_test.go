@@ -3,19 +3,19 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/telltale-iot/telltale/internal/capture"
 )
 
 // servers are the real servers, on ports and in a folder of their own.
@@ -107,7 +107,7 @@ type program struct {
 	path   string
 	args   []string
 	cmd    *exec.Cmd
-	output *output
+	output *capture.Output
 	exited chan struct{}
 	err    error
 }
@@ -121,7 +121,7 @@ func start(t testing.TB, name string, args ...string) *program {
 // launch is start for any program.
 func launch(t testing.TB, path string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, path: path, args: args, output: &output{}}
+	p := &program{t: t, path: path, args: args, output: &capture.Output{}}
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		<-p.exited
@@ -234,22 +234,4 @@ func statusField(t testing.TB, proc, name string) (n int64) {
 	}
 	t.Fatalf("%s has no %s", proc, name)
 	return 0
-}
-
-// output collects what a program prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -61,15 +60,7 @@ func TestRestore(t *testing.T) {
 	if err := fleet.wait(60 * time.Second); err != nil {
 		t.Fatalf("the fleet ended with %v", err)
 	}
-	file, err := os.Open(sampled)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	journal, err := verify.ReadJournal(sampled, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	journal := journalOf(t, sampled)
 	before := awaitEqual(t, journal, []string{kafkaAddr}, verify.Rules{Window: window})
 
 	stop()

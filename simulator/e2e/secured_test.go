@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -317,15 +316,7 @@ func (s *secured) refuse(t *testing.T, c *refusalCase) {
 
 // account holds all that was sampled against what is stored, to the last reading.
 func (s *secured) account(t *testing.T, path string) {
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	journal, err := verify.ReadJournal(path, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	journal := journalOf(t, path)
 	admin := s.admin().Transport.(*kafka.Transport)
 	report, err := verify.Await(t.Context(), journal, verify.Sources{
 		Brokers: []string{s.brokers}, Kafka: s.dialer(admin.SASL), Database: s.database,

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/telltale-iot/telltale/internal/capture"
 )
 
 // restartDelay is systemd's RestartSec= where nothing else is said
@@ -20,7 +22,7 @@ type supervisor struct {
 	t      testing.TB
 	path   string
 	args   []string
-	output *output
+	output *capture.Output
 	ended  chan struct{} // closed when no process is left
 
 	mu      sync.Mutex
@@ -33,7 +35,7 @@ type supervisor struct {
 // stops it in the end.
 func supervise(t testing.TB, path string, args ...string) *supervisor {
 	t.Helper()
-	s := &supervisor{t: t, path: path, args: args, output: &output{}, ended: make(chan struct{})}
+	s := &supervisor{t: t, path: path, args: args, output: &capture.Output{}, ended: make(chan struct{})}
 	if !s.spawn() {
 		t.FailNow()
 	}

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -97,15 +96,7 @@ func TestUpgrade(t *testing.T) {
 	}
 	t.Logf("%4.1f s: the agents are restarted, and all have delivered", time.Since(begun).Seconds())
 
-	file, err := os.Open(sampled)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	journal, err := verify.ReadJournal(sampled, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	journal := journalOf(t, sampled)
 	for i := range sent {
 		journal.Record(&sent[i])
 	}

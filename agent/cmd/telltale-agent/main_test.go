@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/command"
 )
 
@@ -99,7 +99,7 @@ func TestReload(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
 	t.Setenv("WATCHDOG_USEC", "60000000")
 
-	var stderr output
+	var stderr capture.Output
 	c := root()
 	c.SetArgs([]string{"run", "--config", file})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -149,24 +149,6 @@ func TestReload(t *testing.T) {
 	if messages[0] != "WATCHDOG=1" {
 		t.Errorf("messages %q, want a sign of life first", messages)
 	}
-}
-
-// output collects what a command prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // TestLinksLittle holds the agent to what a Pi needs.

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/telltale-iot/telltale/ingest/internal/mqtt/mqtttest"
+	"github.com/telltale-iot/telltale/internal/capture"
 )
 
 // TestMain finds what the tests leave running.
@@ -241,7 +241,7 @@ func TestBrokerComesAndGoes(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var log syncBuffer
+	var log capture.Output
 	registry := prometheus.NewRegistry()
 	b := newBroker(t, Options{URL: "tcp://" + addr, Registerer: registry, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	in := &inbox{ack: true}
@@ -272,23 +272,6 @@ func TestBrokerComesAndGoes(t *testing.T) {
 	if n, err := testutil.GatherAndCount(registry); err != nil || n != 3 {
 		t.Errorf("%d series, %v", n, err)
 	}
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func TestSharedSubscriptionDividesTheWork(t *testing.T) {
@@ -350,7 +333,7 @@ func TestPasswordsAndRefusals(t *testing.T) {
 		{"wrong", "t", "not_authorized", `does not let user \"ingest\" in: `},
 		{"secret", "secret/t", "subscription_refused", `does not let user \"ingest\" subscribe to secret/t: `},
 	} {
-		var log syncBuffer
+		var log capture.Output
 		b := newBroker(t, Options{URL: server.URL(), Username: "ingest", Password: test.password, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		in := &inbox{ack: true}
 		s, stop := subscribe(t, b, SubscriberOptions{Name: "frames", Filter: test.filter, Handle: in.handle})
@@ -459,7 +442,7 @@ func TestRefusedOnce(t *testing.T) {
 		return &auth.Ledger{Auth: auth.AuthRules{{Username: "ingest", Password: password, Allow: true}}}
 	}
 	server := mqtttest.Start(t, mqtttest.Options{Addr: addr, Rules: rules("another")})
-	var log syncBuffer
+	var log capture.Output
 	b := newBroker(t, Options{URL: "tcp://" + addr, Username: "ingest", Password: "secret", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	in := &inbox{ack: true}
 	names := []string{"frames", "seed", "more"}
