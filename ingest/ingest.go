@@ -214,15 +214,20 @@ func (i *Ingest) consumer(name string, o kafka.ConsumerOptions, handle func(cont
 	if err != nil {
 		return task{}, err
 	}
-	run := func(ctx context.Context) error {
+	run := func(ctx context.Context) error { return consumer.Run(ctx, handle) }
+	return task{name: name, run: i.withTopics(run), ready: all(append([]readiness{consumer.Ready}, others...))}, nil
+}
+
+// withTopics returns run, which begins once the topics are there.
+func (i *Ingest) withTopics(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
 		select {
 		case <-i.topicsThere:
-			return consumer.Run(ctx, handle)
+			return run(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	}
-	return task{name: name, run: run, ready: all(append([]readiness{consumer.Ready}, others...))}, nil
 }
 
 // readiness says why something cannot do its work at present; nil: it can.
