@@ -184,14 +184,7 @@ func (i *Ingest) addLag() error {
 	if err != nil {
 		return err
 	}
-	i.add(task{name: "metrics, lag", run: func(ctx context.Context) error {
-		select {
-		case <-i.topicsThere:
-			return watch.Run(ctx)
-		case <-ctx.Done():
-			return nil
-		}
-	}})
+	i.add(task{name: "metrics, lag", run: i.withTopics(watch.Run)})
 	return nil
 }
 
