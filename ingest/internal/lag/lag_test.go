@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,21 @@ import (
 
 // broker is what is committed and where the topic's one partition ends.
 type broker struct {
+	mu             sync.Mutex
 	committed, end int64 // committed < 0: nothing is
 	err            error
 }
 
+// set changes b while it may be asked.
+func (b *broker) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
 func (b *broker) offsets(_ context.Context, group, topic string) (kafka.Offsets, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if group != "sink" || topic != "frames" {
 		return kafka.Offsets{}, errors.New("asked for " + group + " and " + topic)
 	}
@@ -77,27 +88,27 @@ func TestLag(t *testing.T) {
 		synctest.Wait()
 		expect(t, w, "", "") // nothing is committed
 
-		b.committed = 50
+		b.set(func() { b.committed = 50 })
 		step()
 		expect(t, w, "0", "0")
-		b.end = 60
+		b.set(func() { b.end = 60 })
 		step()
 		expect(t, w, "10", "0")
-		b.end = 70
+		b.set(func() { b.end = 70 })
 		step()
 		expect(t, w, "20", "10")
-		b.err = errors.New("away")
+		b.set(func() { b.err = errors.New("away") })
 		step()
 		expect(t, w, "20", "10") // as it was
-		b.err, b.committed = nil, 65
+		b.set(func() { b.err, b.committed = nil, 65 })
 		step()
 		expect(t, w, "5", "20") // what came with the second question is still there
-		b.committed = 70
+		b.set(func() { b.committed = 70 })
 		step()
 		expect(t, w, "0", "0")
-		b.end = 80
+		b.set(func() { b.end = 80 })
 		step()
-		b.committed, b.end = 0, 4 // the topic was made anew
+		b.set(func() { b.committed, b.end = 0, 4 }) // the topic was made anew
 		step()
 		expect(t, w, "4", "0")
 		if n := testutil.ToFloat64(w.retries.WithLabelValues("other")); n != 1 {

@@ -21,7 +21,7 @@ import (
 // Broker is a running broker.
 type Broker struct {
 	*mochi.Server
-	addr string
+	door *door
 	once sync.Once
 }
 
@@ -51,28 +51,38 @@ func Start(t testing.TB, o Options) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listeners.NewTCP(listeners.Config{ID: "test", Address: o.Addr, TLSConfig: o.TLS})
-	if err := b.AddListener(l); err != nil {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", o.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.door = &door{Listener: l}
+	l = b.door
+	if o.TLS != nil {
+		l = tls.NewListener(l, o.TLS)
+	}
+	if err := b.AddListener(listeners.NewNet("test", l)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	b.addr = l.Address()
 	t.Cleanup(b.Stop)
 	return b
 }
 
 // Stop disconnects all clients and ends the broker. What it has kept is gone.
 func (b *Broker) Stop() {
-	b.once.Do(func() { _ = b.Close() }) // mochi reports nothing a test could act on
+	b.once.Do(func() {
+		b.door.shut()
+		_ = b.Close() // mochi reports nothing a test could act on
+	})
 }
 
 // Addr returns the host:port that the broker listens on.
-func (b *Broker) Addr() string { return b.addr }
+func (b *Broker) Addr() string { return b.door.Addr().String() }
 
 // URL returns the address as an MQTT client is given it.
-func (b *Broker) URL() string { return "tcp://" + b.addr }
+func (b *Broker) URL() string { return "tcp://" + b.Addr() }
 
 // Cut breaks the connection of a client without a word; its session stays. It
 // reports whether the client was connected.
