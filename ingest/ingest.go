@@ -247,6 +247,7 @@ func all(of []readiness) readiness {
 
 // producer returns a producer of a role.
 func (i *Ingest) producer(role string, topics ...string) (*kafka.Producer, error) {
+	i.producerRetries.WithLabelValues(role, "connection") // from 0 on, so that the first is seen as a rise
 	retried := func(reason string) { i.producerRetries.WithLabelValues(role, reason).Inc() }
 	return i.kafka.NewProducer(kafka.ProducerOptions{Topics: topics, Retried: retried, Logger: i.log})
 }
