@@ -261,6 +261,7 @@ func (l *life) repairing() bool {
 // enlighten tells the first zombie what it is. Of what was under way when it
 // was stopped, it learns the outcome first.
 func (w *world) enlighten() {
+	synctest.Wait() // whatever was answered last is done
 	for _, l := range w.lives {
 		if l.owner == l || l.ctx.Err() != nil {
 			continue
