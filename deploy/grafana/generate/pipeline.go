@@ -174,6 +174,10 @@ func pipeline() board {
 					kind: lines, title: "Messages that Kafka does not have yet", unit: "short", description: "Taken from MQTT, by process. Normal: near 0.",
 					queries: []query{{"sum by (instance) (telltale_bridge_unacknowledged)", "{{instance}}"}},
 				},
+				{
+					kind: lines, title: "Throttled messages", unit: "cps", runbook: "device-throttled", width: gridWidth, description: "Messages of devices beyond their limits, which are not taken and come again. Normal: none, or some while a long backlog is sent. The bridge's log names the device.",
+					queries: []query{{rate("telltale_bridge_throttled_total", "reason"), "{{reason}}"}},
+				},
 			}},
 			{"Retries", []panel{
 				{
