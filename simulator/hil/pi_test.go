@@ -112,10 +112,13 @@ func TestPi(t *testing.T) {
 		}
 	}
 
+	sources := verify.Sources{Brokers: []string{servers.KafkaAddr()}, MongoURI: servers.MongoURI(), Database: pipeline.Database}
+	await.True(t, loopLimit, "ingest has made its topics", func() bool {
+		_, err := verify.Read(ctx, sources)
+		return err == nil
+	})
 	read := func() []telemetry.Frame {
-		stored, err := verify.Read(ctx, verify.Sources{
-			Brokers: []string{servers.KafkaAddr()}, MongoURI: servers.MongoURI(), Database: pipeline.Database,
-		})
+		stored, err := verify.Read(ctx, sources)
 		if err != nil {
 			t.Fatal(err)
 		}
