@@ -81,10 +81,10 @@ func TestLag(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
 		step := func() { // to the middle between two questions, the second of which was answered
-			time.Sleep(Every)
+			<-time.After(Every)
 			synctest.Wait()
 		}
-		time.Sleep(Every / 2)
+		<-time.After(Every / 2)
 		synctest.Wait()
 		expect(t, w, "", "") // nothing is committed
 
