@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -19,9 +18,9 @@ import (
 
 	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/telemetry"
-	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
+	"github.com/telltale-iot/telltale/simulator/pipeline/pipelinetest"
 	"github.com/telltale-iot/telltale/simulator/verify"
 )
 
@@ -84,32 +83,7 @@ func newPi(t *testing.T) *pi {
 	must(t, err)
 	must(t, bus.Attach(0x76, bme280))
 	must(t, bus.Attach(0x23, bh1750))
-	return &pi{began: time.Now(), registry: startRegistry(t), pipeline: startPipeline(t), machine: startMachine(t, bus)}
-}
-
-// startPipeline runs servers and ingest until the test ends.
-func startPipeline(t *testing.T) *pipeline.Pipeline {
-	const anyPort = "127.0.0.1:0"
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	p, err := pipeline.New(pipeline.Options{
-		Listen: pipeline.Listen{MQTT: anyPort, Kafka: anyPort, Mongo: anyPort, Metrics: anyPort},
-		Dir:    t.TempDir(), Window: time.Second, Version: "test", Logger: logger,
-		Fleet: simulator.Options{Places: 1, Prefix: "none", Interval: time.Second, Logger: logger},
-	})
-	must(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the pipeline ended with %v", err)
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
+	return &pi{began: time.Now(), registry: startRegistry(t), pipeline: pipelinetest.Start(t), machine: startMachine(t, bus)}
 }
 
 // progress says what was seen, and when.

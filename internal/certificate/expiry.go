@@ -90,7 +90,7 @@ func (f File) end(now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	all, err := parse(data)
+	all, err := Parse(data)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -32,8 +32,8 @@ func read(name string) (data []byte, err error) {
 
 var errNone = errors.New("no certificate in PEM form")
 
-// parse returns the certificates in PEM data, at least one.
-func parse(data []byte) (all []*x509.Certificate, err error) {
+// Parse returns the certificates in PEM data, at least one, and passes over keys.
+func Parse(data []byte) (all []*x509.Certificate, err error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			continue
@@ -155,7 +155,7 @@ type Pool struct{ files *files[*x509.CertPool] }
 // NewPool reads the authorities from a PEM file.
 func NewPool(file string, log *slog.Logger) (*Pool, error) {
 	f, err := open(log, func(contents [][]byte) (*x509.CertPool, error) {
-		all, err := parse(contents[0])
+		all, err := Parse(contents[0])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math"
 	"net"
 	"slices"
@@ -17,11 +16,11 @@ import (
 
 	"github.com/telltale-iot/telltale/internal/await"
 	"github.com/telltale-iot/telltale/internal/telemetry"
-	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
+	"github.com/telltale-iot/telltale/simulator/pipeline/pipelinetest"
 	"github.com/telltale-iot/telltale/simulator/verify"
 )
 
@@ -138,7 +137,7 @@ func only(driver string) func(string) bool {
 func newLoop(t *testing.T, r rig) *loop {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	l := &loop{T: t, rig: r, ctx: ctx, began: time.Now(), weather: make(map[string]*weather), pipeline: startPipeline(t), bus: i2csim.NewBus(i2csim.BusOptions{})}
+	l := &loop{T: t, rig: r, ctx: ctx, began: time.Now(), weather: make(map[string]*weather), pipeline: pipelinetest.Start(t), bus: i2csim.NewBus(i2csim.BusOptions{})}
 	for i, c := range chips() {
 		w := &weather{phase: time.Duration(i) * 7 * time.Second}
 		l.weather[c.driver] = w
@@ -176,33 +175,6 @@ func (l *loop) no(err error) {
 	if err != nil {
 		l.Fatal(err)
 	}
-}
-
-// startPipeline runs servers and ingest until the test ends.
-func startPipeline(t *testing.T) *pipeline.Pipeline {
-	const anyPort = "127.0.0.1:0"
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	p, err := pipeline.New(pipeline.Options{
-		Listen: pipeline.Listen{MQTT: anyPort, Kafka: anyPort, Mongo: anyPort, Metrics: anyPort},
-		Dir:    t.TempDir(), Window: time.Second, Version: "test", Logger: logger,
-		Fleet: simulator.Options{Places: 1, Prefix: "none", Interval: time.Second, Logger: logger},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the pipeline ended with %v", err)
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
 }
 
 // config is of a device with a sensor for each chip, since two chips of one may

@@ -25,6 +25,7 @@ import (
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
+	"github.com/telltale-iot/telltale/simulator/pipeline/pipelinetest"
 	"github.com/telltale-iot/telltale/simulator/verify"
 )
 
@@ -54,7 +55,7 @@ var cannot = []string{
 // machine, which shows that what it would find is found.
 func TestPi(t *testing.T) {
 	host := os.Getenv("TELLTALE_HIL_HOST")
-	servers := startPipeline(t)
+	servers := pipelinetest.Start(t)
 	var p pi
 	if host == "" {
 		p = virtualPi(t, servers.MQTTAddr())

@@ -22,6 +22,7 @@ import (
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/pipeline"
+	"github.com/telltale-iot/telltale/simulator/pipeline/pipelinetest"
 	"github.com/telltale-iot/telltale/simulator/verify"
 )
 
@@ -164,7 +165,7 @@ type cloud struct {
 
 func startCloud(t *testing.T, p *promises) *cloud {
 	t.Helper()
-	c := &cloud{Pipeline: startPipeline(t)}
+	c := &cloud{Pipeline: pipelinetest.Start(t)}
 	frames := func(_ paho.Client, m paho.Message) { p.publish(m.Payload()) }
 	receipts := func(_ paho.Client, m paho.Message) {
 		var r telemetry.Receipt

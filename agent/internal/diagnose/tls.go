@@ -3,7 +3,6 @@ package diagnose
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/internal/certificate"
 )
 
 // soon is how long before a certificate's end one is warned of it.
@@ -60,7 +60,7 @@ func (m *Machine) authorities(check, group, setting, file string) Finding {
 	if err != nil {
 		return m.unreadable(f, group, err)
 	}
-	chain, err := certificates(data)
+	chain, err := certificate.Parse(data)
 	if err != nil {
 		f.Level, f.Seen, f.Hint = Fail, fmt.Sprintf("%s: %v", file, err), group+"."+setting+" is to hold certificates in PEM form"
 		return f
@@ -74,30 +74,6 @@ func (m *Machine) authorities(check, group, setting, file string) Finding {
 		}
 	}
 	return m.validity(f, last)
-}
-
-var errNoCertificate = errors.New("no certificate in PEM form")
-
-// certificates returns those in a PEM file, at least one.
-func certificates(data []byte) (all []*x509.Certificate, err error) {
-	for {
-		var block *pem.Block
-		if block, data = pem.Decode(data); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return nil, errNoCertificate
-	}
-	return all, nil
 }
 
 // certificate reports a certificate and its key, which a group of settings names,
