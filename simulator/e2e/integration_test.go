@@ -171,6 +171,17 @@ func holdsSeedFrames(t *testing.T) bool {
 	return true
 }
 
+// startAllRoles starts ingest in all of its roles, and waits until it is ready.
+func startAllRoles(t *testing.T) *program {
+	t.Helper()
+	ingest := start(t, "telltale-ingest", "run",
+		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
+		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", window.String(), "--aggregate-idle", "3s",
+		"--metrics-listen", metricsAddr)
+	await.True(t, 60*time.Second, "ingest is ready", ready)
+	return ingest
+}
+
 // journalOf reads what a fleet has sampled.
 func journalOf(t *testing.T, name string) *verify.Journal {
 	t.Helper()

@@ -26,11 +26,7 @@ func TestRestore(t *testing.T) {
 	startServers(t, "mosquitto", "kafka", "mongo")
 	dropDatabase(t)
 	dir := t.TempDir()
-	ingest := start(t, "telltale-ingest", "run",
-		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
-		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", window.String(), "--aggregate-idle", "3s",
-		"--metrics-listen", metricsAddr)
-	await.True(t, 60*time.Second, "ingest is ready", ready)
+	ingest := startAllRoles(t)
 	sampled := filepath.Join(dir, "journal")
 	fleet := start(t, "telltale-simulator", "fleet", "--mqtt-url", "tcp://"+mqttAddr, "--devices", strconv.Itoa(devices), "--interval", "100ms",
 		"--dir", filepath.Join(dir, "fleet"), "--journal", sampled, "--for", "1h")
