@@ -362,7 +362,8 @@ func TestUnreadable(t *testing.T) {
 }
 
 // TestInspectLive inspects a buffer over and over that another goroutine appends to,
-// commits and frees as fast as it can: nothing of it is ever damaged or missing.
+// commits and frees as fast as it can: nothing of it is ever damaged or missing. Only
+// where a write stands still for two looks is it taken for one that a crash cut.
 func TestInspectLive(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Dir: dir, SegmentSize: MinSegmentSize, MaxSize: 4 << 20, BootID: "1", ReserveAhead: 4}
@@ -403,7 +404,7 @@ func TestInspectLive(t *testing.T) {
 	for ; ctx.Err() == nil && !t.Failed(); looks++ {
 		i := mustInspect(t, Options{Dir: dir, BootID: "1"})
 		if _, err := i.Verify(t.Context(), func(f *Finding) error {
-			if f.Kind != FindingNote || f.Reason != "" {
+			if f.Kind != FindingNote || f.Reason != "" && i.torn == 0 {
 				t.Errorf("found %+v", f)
 			}
 			return nil
