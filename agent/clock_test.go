@@ -72,7 +72,8 @@ func TestReadingsWaitForTheirTime(t *testing.T) {
 	in := startIngest(t, "127.0.0.1:0", received)
 	machine := &clocks{booted: time.Now().Add(-time.Hour)}
 	dir := t.TempDir()
-	replace := []string{"ADDR", in.addr, "DIR", dir, "trust: always"}
+	// Nothing comes twice unless a receipt is late.
+	replace := []string{"ADDR", in.addr, "DIR", dir, "receipt_timeout: 500ms", "receipt_timeout: 5m", "trust: always"}
 	for _, rule := range []string{"trust: kernel", "trust: kernel, unsynced: send"} { // it is 1970: neither is sent
 		replace := append(replace, rule)
 		a := runWith(t, machine.source(), nil, replace...)

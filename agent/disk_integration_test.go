@@ -61,7 +61,7 @@ func fill(t *testing.T, dir string) (remove func()) {
 
 // fast makes the test's sensors fill a segment in seconds.
 func fast(addr, dir string) []string {
-	return []string{"ADDR", addr, "DIR", dir, "interval: 100ms", "interval: 10ms", "max_size: 4MiB", "max_size: 64MiB"}
+	return []string{"ADDR", addr, "DIR", dir, "commit_interval: 100ms", "commit_interval: 10ms", "interval: 250ms", "interval: 10ms", "max_size: 4MiB", "max_size: 64MiB"}
 }
 
 func wantAll(t *testing.T, sampled, received *record) {

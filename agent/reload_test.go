@@ -43,7 +43,7 @@ func (r *record) of(id string) int {
 
 const (
 	secondSensor = `  - id: dev.second
-    interval: 100ms
+    interval: 250ms
     chips:
       - {driver: bmp280, address: 0x77}
 `
@@ -78,7 +78,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	accepted, refused := 0, 0
 	for range 3 {
 		// dev faster, dev.second gone, dev.third there, and the other broker.
-		faster := []string{"interval: 100ms\n    chips:\n      - {driver: bme280", "interval: 10ms\n    chips:\n      - {driver: bme280",
+		faster := []string{"interval: 250ms\n    chips:\n      - {driver: bme280", "interval: 10ms\n    chips:\n      - {driver: bme280",
 			secondSensor, thirdSensor, "DIR", dir, "ADDR", other.addr}
 		must(t, a.Reload(loader(t, faster...)))
 		accepted++
@@ -243,7 +243,7 @@ func TestReloadAfterTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	a := run(t, "127.0.0.1:1", dir, newBus(t), nil)
 	a.StopSampling()
-	must(t, a.Reload(loader(t, "100ms\n    chips", "20ms\n    chips", "DIR", dir, "ADDR", "127.0.0.1:1")))
+	must(t, a.Reload(loader(t, "250ms\n    chips", "20ms\n    chips", "DIR", dir, "ADDR", "127.0.0.1:1")))
 	n := a.Stats().Sampled
 	a.stop()
 	if got := a.Stats().Sampled; got != n {

@@ -228,26 +228,28 @@ func TestRead(t *testing.T) {
 		{"another bus", all, nil, "{driver: bmp280, |{driver: bmp280, bus: \"2\", ", [3]string{"", "", "bus"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bus := attach(t, tt.chips)
-			bus.SetFaults(tt.faults)
 			old, changed, _ := strings.Cut(tt.change, "|")
 			config := parse(t, strings.Replace(threeChips, old, changed, 1))
-			readings, err := agent.Read(t.Context(), agent.Options{Config: config, OpenBus: oneBus(bus)})
-			must(t, err)
-			var got [3]string
-			failed := 0
-			for i, r := range readings {
-				got[i] = r.Fault
-				if r.Fault != "" {
-					failed++
+			synctest.Test(t, func(t *testing.T) {
+				bus := attach(t, tt.chips)
+				bus.SetFaults(tt.faults)
+				readings, err := agent.Read(t.Context(), agent.Options{Config: config, OpenBus: oneBus(bus)})
+				must(t, err)
+				var got [3]string
+				failed := 0
+				for i, r := range readings {
+					got[i] = r.Fault
+					if r.Fault != "" {
+						failed++
+					}
+					if (r.Fault == "") != (r.Err == nil) || (r.Fault == "") == r.Values.Empty() {
+						t.Errorf("%s: %v with %v", r.Chip, r.Values, r.Err)
+					}
 				}
-				if (r.Fault == "") != (r.Err == nil) || (r.Fault == "") == r.Values.Empty() {
-					t.Errorf("%s: %v with %v", r.Chip, r.Values, r.Err)
+				if got != tt.want || readings.Failed() != failed {
+					t.Errorf("faults %q, %d failed, want %q", got, readings.Failed(), tt.want)
 				}
-			}
-			if got != tt.want || readings.Failed() != failed {
-				t.Errorf("faults %q, %d failed, want %q", got, readings.Failed(), tt.want)
-			}
+			})
 		})
 	}
 }
@@ -357,7 +359,7 @@ func TestCheckWhileAnAgentRuns(t *testing.T) {
 	in := startIngest(t, "127.0.0.1:0", received)
 	dir := t.TempDir()
 	a := run(t, in.addr, dir, bus, sampled.add)
-	eventually(t, "a reading arrives", func() bool { return received.len() > 0 })
+	eventually(t, "a reading and the status arrive", func() bool { return received.len() > 0 && len(in.status) > 0 })
 	for len(in.status) > 0 {
 		<-in.status
 	}

@@ -17,10 +17,12 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // patience bounds how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // broker is an in-process twin of the broker.
 type broker struct {
@@ -62,7 +64,7 @@ func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broke
 		messages: make(chan packets.Packet, 1000),
 	}
 	must(t, b.AddHook(r, nil))
-	must(t, b.AddListener(b.listener))
+	await.True(t, patience, "the broker listens at "+addr, func() bool { return b.AddListener(b.listener) == nil }) // another may have the port for a moment
 	must(t, b.Serve())
 	must(t, b.Subscribe("#", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { b.messages <- pk }))
 	t.Cleanup(func() { b.end(t) })
@@ -226,7 +228,7 @@ func options(url string) Options {
 		Receipts:       true,
 		KeepAlive:      30 * time.Second,
 		ConnectTimeout: patience,
-		WriteTimeout:   100 * time.Millisecond,
+		WriteTimeout:   2 * time.Second,
 		AckTimeout:     patience,
 		BackoffMin:     time.Millisecond,
 		BackoffMax:     5 * time.Millisecond,
