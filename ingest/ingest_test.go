@@ -69,7 +69,7 @@ func run(t *testing.T, config ingest.Config) *ingest.Ingest {
 			if err != nil {
 				t.Errorf("Run returned %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run does not return")
 		}
 	})
@@ -97,7 +97,7 @@ func TestServersThatComeLate(t *testing.T) {
 	i := run(t, parse(t, mqttAddr, kafkaAddr, mongoAddr))
 	base := "http://" + i.MetricsAddr()
 
-	await.True(t, 10*time.Second, "the process lives and is not ready", func() bool {
+	await.True(t, time.Minute, "the process lives and is not ready", func() bool {
 		alive, _ := get(t, base+"/healthz")
 		status, body := get(t, base+"/readyz")
 		for _, want := range []string{
@@ -134,7 +134,7 @@ func TestServersThatComeLate(t *testing.T) {
 	})
 
 	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + mqttAddr).SetClientID("device"))
-	if token := client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := client.Connect(); !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 		t.Fatalf("connect: %v", token.Error())
 	}
 	defer client.Disconnect(0)
@@ -147,7 +147,7 @@ func TestServersThatComeLate(t *testing.T) {
 		if want := `{"frames":[{"id":"device","epoch":9,"seq":[[0,0]]}]}`; got != want {
 			t.Errorf("the receipt is %s, want %s", got, want)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no receipt")
 	}
 	client.Publish(telemetry.Topic("device", telemetry.Status), 1, true, `{"state":"online","version":"v1"}`)
@@ -167,13 +167,13 @@ func TestServersThatComeLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await.True(t, 30*time.Second, "the frame in MongoDB", func() bool {
+	await.True(t, time.Minute, "the frame in MongoDB", func() bool {
 		count, _, err := follower.Stored(t.Context())
 		return err == nil && count == 1
 	})
 
 	kafka.Close()
-	await.True(t, 30*time.Second, "what is tried again, counted for each group", func() bool {
+	await.True(t, time.Minute, "what is tried again, counted for each group", func() bool {
 		_, metrics := get(t, base+"/metrics")
 		for _, group := range []string{"telltale-aggregate", "telltale-places", "telltale-sink", "telltale-metrics"} {
 			if !strings.Contains(metrics, fmt.Sprintf("telltale_kafka_consumer_retries_total{group=%q,reason=", group)) {

@@ -40,7 +40,7 @@ func TestBridgeThroughStalledKafka(t *testing.T) {
 	sent, packets := seedLoad(messages)
 	sending := make(chan error, 1)
 	go func() { sending <- load.send(t.Context(), packets, rate) }()
-	await.True(t, 60*time.Second, "a third of the frames in Kafka", func() bool { return kafkaRecords(t) >= messages/3 })
+	await.True(t, 2*time.Minute, "a third of the frames in Kafka", func() bool { return kafkaRecords(t) >= messages/3 })
 
 	t.Log("Kafka is stopped")
 	servers.run("pause", "kafka")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // clusterAddrs are the brokers kafka-1, kafka-2 and kafka-3 of one cluster.
@@ -29,10 +31,12 @@ func TestChaosThreeBrokers(t *testing.T) {
 func (c *chaos) killLeader() {
 	c.t.Helper()
 	client := &kafka.Client{Addr: kafka.TCP(c.brokers...)}
-	metadata, err := client.Metadata(c.t.Context(), &kafka.MetadataRequest{Topics: []string{"iot-frames"}})
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	var metadata *kafka.MetadataResponse
+	await.True(c.t, time.Minute, "a broker says who leads", func() bool { // the one that is asked may have just come back
+		var err error
+		metadata, err = client.Metadata(c.t.Context(), &kafka.MetadataRequest{Topics: []string{"iot-frames"}})
+		return err == nil && len(metadata.Topics) == 1 && metadata.Topics[0].Error == nil && len(metadata.Topics[0].Partitions) == chaosPartitions
+	})
 	leads := make(map[int]int)
 	for _, p := range metadata.Topics[0].Partitions {
 		leads[p.Leader.ID]++

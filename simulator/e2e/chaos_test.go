@@ -79,7 +79,7 @@ func startChaos(t *testing.T, replication int, brokers []string, names ...string
 			"--metrics-max-devices", "0", "--metrics-listen", chaosMetrics(i))) // there is no MQTT broker to have devices' statuses from
 	}
 	for i := range c.ingest {
-		await.True(t, 60*time.Second, "ingest is ready", func() bool { return readyAt(chaosMetrics(i)) })
+		await.True(t, 2*time.Minute, "ingest is ready", func() bool { return readyAt(chaosMetrics(i)) })
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -281,7 +281,7 @@ func (c *chaos) check() {
 func awaitEqual(t *testing.T, journal *verify.Journal, brokers []string, rules verify.Rules) *verify.Report {
 	t.Helper()
 	sources := verify.Sources{Brokers: brokers, MongoURI: mongoURI(), Database: databaseName}
-	report, err := verify.Await(t.Context(), journal, sources, rules, 2*time.Minute)
+	report, err := verify.Await(t.Context(), journal, sources, rules, 4*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ var counterLine = regexp.MustCompile(`(?m)^(telltale_(?:aggregate|sink)_\w+_tota
 func (c *chaos) count(i int) {
 	c.t.Helper()
 	var text []byte
-	await.True(c.t, 30*time.Second, "the counters of a process", func() bool {
+	await.True(c.t, time.Minute, "the counters of a process", func() bool {
 		response, err := http.Get("http://" + chaosMetrics(i) + "/metrics")
 		if err != nil {
 			return false // it has just been started

@@ -240,7 +240,7 @@ func TestDashboards(t *testing.T) {
 	runPlatform(t)
 	boards := dashboards(t, since)
 	// Devices tell of themselves once a minute.
-	deadline := time.Now().Add(3 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for _, b := range boards {
 		await.True(t, time.Until(deadline), "values for the variables of "+b.UID, b.resolve)
 		b.each(func(p *grafanaPanel, name string) {

@@ -78,7 +78,7 @@ func (b *fleetBroker) start() {
 	server := mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	listener := listeners.NewTCP(listeners.Config{ID: "fleet", Address: b.addr})
 	must(server.AddHook(b, nil))
-	must(server.AddListener(listener))
+	await.True(b.t, time.Minute, "the broker listens at "+b.addr, func() bool { return server.AddListener(listener) == nil }) // another may have the port for a moment
 	must(server.Serve())
 	b.addr = listener.Address()
 	messages := make(chan packets.Packet, 100*fleetDevices)

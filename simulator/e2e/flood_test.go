@@ -87,7 +87,7 @@ func startQuiet(t *testing.T) *quietDevice {
 			}
 		}
 	})
-	if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 		t.Fatalf("subscribe: %v", token.Error())
 	}
 	q.fleet = runAgent(t, "quiet", 20*time.Millisecond, map[string]any{"batch_age": "0s"}, func(f *telemetry.Frame) {
@@ -164,9 +164,9 @@ func TestFlood(t *testing.T) {
 	start(t, "telltale-ingest", "run", "--roles", "[bridge]",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4", "--metrics-listen", metricsAddr,
 		"--bridge-device-rate", strconv.Itoa(floodRate), "--bridge-device-bandwidth", floodBandwidth, "--bridge-device-burst", floodBurst.String())
-	await.True(t, 60*time.Second, "ingest is ready", ready)
+	await.True(t, 2*time.Minute, "ingest is ready", ready)
 	quiet := startQuiet(t)
-	await.True(t, 60*time.Second, "receipts of the quiet device", func() bool { return quiet.fleet.Stats().Sampled > 100 && quiet.fleet.Stats().Buffered < 10 })
+	await.True(t, 2*time.Minute, "receipts of the quiet device", func() bool { return quiet.fleet.Stats().Sampled > 100 && quiet.fleet.Stats().Buffered < 10 })
 	metric := func(name string) float64 { return metricAt(t, metricsAddr, name) }
 	throttled := func() float64 {
 		return metric(`telltale_bridge_throttled_total{reason="rate"}`) + metric(`telltale_bridge_throttled_total{reason="bandwidth"}`)
@@ -211,7 +211,7 @@ func TestFlood(t *testing.T) {
 		if most := floodRate*(took+floodBurst).Seconds() + 10_000; frames > most || float64(letters) > most {
 			t.Errorf("%s: %.0f frames and %d dead letters are taken in %v, want at most %.0f", kind, frames, letters, took, most)
 		}
-		if ratio(median, calmMedian) > 20 || p95 > max(20*calmP95, time.Second) {
+		if median > max(20*calmMedian, 500*time.Millisecond) || p95 > max(20*calmP95, 2*time.Second) { // others may be busy, too
 			t.Errorf("%s: the quiet device's readings took %v, 95th percentile %v; without the flood %v and %v", kind, median, p95, calmMedian, calmP95)
 		}
 	}
@@ -269,7 +269,7 @@ func TestThrottledBacklog(t *testing.T) {
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
 		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", window.String(), "--aggregate-idle", "5s",
 		"--metrics-listen", metricsAddr, "--bridge-device-rate", strconv.Itoa(rate), "--bridge-device-burst", burst.String())
-	await.True(t, 60*time.Second, "the first receipt", func() bool { return agent.Stats().Buffered < backlog })
+	await.True(t, 2*time.Minute, "the first receipt", func() bool { return agent.Stats().Buffered < backlog })
 	began, first := time.Now(), agent.Stats().Buffered
 	await.True(t, 5*time.Minute, "all receipted", func() bool { return agent.Stats().Buffered == 0 })
 	took := time.Since(began)

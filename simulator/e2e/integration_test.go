@@ -56,7 +56,7 @@ func TestRealServers(t *testing.T) {
 	progress := func(readings int) {
 		t.Helper()
 		sampled, stored := lines(t, journal)+readings, documents(t)+readings
-		await.True(t, 60*time.Second, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
+		await.True(t, 2*time.Minute, fmt.Sprintf("%d more readings in MongoDB", readings), func() bool {
 			return lines(t, journal) >= sampled && documents(t) >= stored
 		})
 	}
@@ -66,12 +66,12 @@ func TestRealServers(t *testing.T) {
 	for i, frame := range seedFrames {
 		publish(t, frame, i%2 == 0)
 	}
-	await.True(t, 30*time.Second, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
+	await.True(t, time.Minute, "the seed's frames in Kafka and MongoDB, unchanged", func() bool {
 		return holdsSeedFrames(t)
 	})
 
 	t.Log("Prometheus scrapes the latest readings")
-	await.True(t, 30*time.Second, "a value of every device in Prometheus", func() bool {
+	await.True(t, time.Minute, "a value of every device in Prometheus", func() bool {
 		return len(query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`)) == devices
 	})
 	checkValues(t, journal, query(t, `telltale_temperature_celsius{sensor_id=~"device-.*"}`))
@@ -92,12 +92,12 @@ func TestRealServers(t *testing.T) {
 	t.Log("the agents end and are verified")
 	fleet.args = append(fleet.args[:len(fleet.args)-1], "2s")
 	fleet.crash()
-	if err := fleet.wait(60 * time.Second); err != nil {
+	if err := fleet.wait(2 * time.Minute); err != nil {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 	check := start(t, "telltale-simulator", "verify", "--journal", journal, "--kafka", "["+kafkaAddr+"]",
-		"--mongo", mongoURI(), "--database", databaseName, "--window", window.String(), "--timeout", "90s")
-	err := check.wait(2 * time.Minute)
+		"--mongo", mongoURI(), "--database", databaseName, "--window", window.String(), "--timeout", "3m")
+	err := check.wait(4 * time.Minute)
 	t.Log(check.output.String())
 	if err != nil {
 		t.Fatalf("verify ended with %v", err)
@@ -178,7 +178,7 @@ func startAllRoles(t *testing.T) *program {
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
 		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", window.String(), "--aggregate-idle", "3s",
 		"--metrics-listen", metricsAddr)
-	await.True(t, 60*time.Second, "ingest is ready", ready)
+	await.True(t, 2*time.Minute, "ingest is ready", ready)
 	return ingest
 }
 
@@ -214,7 +214,7 @@ func database(t testing.TB, use func(context.Context, *mongo.Database) error) er
 		t.Fatal(err)
 	}
 	defer client.Disconnect(context.WithoutCancel(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return use(ctx, client.Database(databaseName))
 }

@@ -105,8 +105,8 @@ func TestMigrate(t *testing.T) {
 
 	t.Log("it is killed")
 	killed := start(t, "telltale-ingest", "migrate", "--apply", "--mongo-uri", mongoURI(), "--mongo-database", databaseName)
-	await.True(t, 30*time.Second, "some thousand frames taken over", func() bool {
-		return documentsOf(t, "iot_frames") > int64(len(documents))+4000
+	await.True(t, time.Minute, "a thousand frames taken over", func() bool {
+		return documentsOf(t, "iot_frames") > int64(len(documents))+1000
 	})
 	killed.signal(syscall.SIGKILL)
 	<-killed.exited

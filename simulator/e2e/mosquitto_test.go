@@ -157,7 +157,7 @@ var listener = regexp.MustCompile(`(?m)^listener (\d+) 127\.0\.0\.1$`)
 // listening waits until the broker does.
 func (b *mosquitto) listening() {
 	b.t.Helper()
-	await.True(b.t, 10*time.Second, "Mosquitto listens", func() bool {
+	await.True(b.t, time.Minute, "Mosquitto listens", func() bool {
 		select {
 		case <-b.exited:
 			b.t.Fatalf("Mosquitto ended: %v", b.err)
@@ -181,7 +181,7 @@ func (b *mosquitto) reload() { b.signal(syscall.SIGHUP) }
 func (b *mosquitto) restart() {
 	b.t.Helper()
 	b.signal(syscall.SIGTERM)
-	if err := b.wait(30 * time.Second); err != nil {
+	if err := b.wait(time.Minute); err != nil {
 		b.t.Fatalf("Mosquitto ended with %v", err)
 	}
 	b.spawn()
@@ -191,14 +191,14 @@ func (b *mosquitto) restart() {
 // dialMQTT connects once. The client is disconnected in the end.
 func dialMQTT(t testing.TB, url string, config *tls.Config, options ...func(*paho.ClientOptions)) (paho.Client, error) {
 	t.Helper()
-	o := paho.NewClientOptions().AddBroker(url).SetTLSConfig(config).SetClientID("test").SetAutoReconnect(false).SetConnectTimeout(5 * time.Second).
+	o := paho.NewClientOptions().AddBroker(url).SetTLSConfig(config).SetClientID("test").SetAutoReconnect(false).SetConnectTimeout(20 * time.Second).
 		SetProtocolVersion(4) // else Paho tries version 3.1 after each refusal
 	for _, option := range options {
 		option(o)
 	}
 	client := paho.NewClient(o)
 	token := client.Connect()
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(30 * time.Second) {
 		return nil, errors.New("no answer to CONNECT")
 	}
 	if err := token.Error(); err != nil {
@@ -222,7 +222,7 @@ func mustDialMQTT(t testing.TB, url string, config *tls.Config, options ...func(
 func publishTo(t testing.TB, client paho.Client, topic, payload string, retained bool) {
 	t.Helper()
 	token := client.Publish(topic, 1, retained, payload)
-	if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 		t.Fatalf("publish to %s: %v", topic, token.Error())
 	}
 }
@@ -233,7 +233,7 @@ func subscribeTo(t testing.TB, client paho.Client, filters ...string) <-chan str
 	messages := make(chan string, 1000)
 	for _, filter := range filters {
 		token := client.Subscribe(filter, 1, func(_ paho.Client, m paho.Message) { messages <- m.Topic() + " " + string(m.Payload()) })
-		if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		if !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 			t.Fatalf("subscribe to %s: %v", filter, token.Error())
 		}
 	}
@@ -243,7 +243,7 @@ func subscribeTo(t testing.TB, client paho.Client, filters ...string) <-chan str
 // messagesUntil returns what comes up to the marker, which is not among it.
 func messagesUntil(t testing.TB, messages <-chan string, marker string) (before []string) {
 	t.Helper()
-	for timeout := time.After(10 * time.Second); ; {
+	for timeout := time.After(time.Minute); ; {
 		select {
 		case m := <-messages:
 			if m == marker {

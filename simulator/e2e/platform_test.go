@@ -130,7 +130,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 		"--metrics-listen", metricsAddr, "--metrics-remote-write-url", "http://"+prometheusAddr+"/api/v1/write", "--metrics-time-series")...)
 	socket := "unix://" + filepath.Join(dir, "podman.sock")
 	launch(t, "podman", append(podman, "system", "service", "--time=0", socket)...)
-	await.True(t, 30*time.Second, "podman's API", func() bool {
+	await.True(t, time.Minute, "podman's API", func() bool {
 		conn, err := net.Dial("unix", strings.TrimPrefix(socket, "unix://"))
 		if err == nil {
 			conn.Close()
@@ -304,7 +304,7 @@ sensors:
 func (r *residents) byHand() paho.Client {
 	r.t.Helper()
 	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + mqttAddr).SetClientID("roof").SetMaxReconnectInterval(time.Second))
-	if token := client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := client.Connect(); !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 		r.t.Fatalf("connect: %v", token.Error())
 	}
 	r.t.Cleanup(func() { client.Disconnect(100) })
@@ -317,7 +317,7 @@ func (r *residents) misbehave(client paho.Client) {
 	now := time.Now()
 	publish := func(device string, kind telemetry.Kind, retained bool, payload []byte) {
 		token := client.Publish(telemetry.Topic(device, kind), 1, retained, payload)
-		if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		if !token.WaitTimeout(30*time.Second) || token.Error() != nil {
 			r.t.Fatalf("publish: %v", token.Error())
 		}
 	}

@@ -33,12 +33,12 @@ func TestRestore(t *testing.T) {
 	progress := func(readings int) {
 		t.Helper()
 		want := documents(t) + readings
-		await.True(t, 90*time.Second, strconv.Itoa(readings)+" more readings in MongoDB", func() bool { return documents(t) >= want })
+		await.True(t, 3*time.Minute, strconv.Itoa(readings)+" more readings in MongoDB", func() bool { return documents(t) >= want })
 	}
 	stop := func() {
 		t.Helper()
 		ingest.signal(syscall.SIGTERM)
-		if err := ingest.wait(30 * time.Second); err != nil {
+		if err := ingest.wait(time.Minute); err != nil {
 			t.Fatalf("ingest ended with %v", err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestRestore(t *testing.T) {
 	fleet.kill()
 	fleet.args = append(fleet.args[:len(fleet.args)-1], "2s") // in the end it delivers what it has
 	fleet.spawn()
-	if err := fleet.wait(60 * time.Second); err != nil {
+	if err := fleet.wait(2 * time.Minute); err != nil {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 	journal := journalOf(t, sampled)
@@ -68,7 +68,7 @@ func TestRestore(t *testing.T) {
 	kafkaTool(t, "kafka-topics.sh", "--bootstrap-server", kafkaAddr, "--delete", "--topic", "iot-place-parts")
 	t.Logf("the database is lost and restored: %d of %d readings", documents(t), before.Sampled)
 	ingest.spawn()
-	await.True(t, 60*time.Second, "ingest is ready", ready)
+	await.True(t, 2*time.Minute, "ingest is ready", ready)
 	after := awaitEqual(t, journal, []string{kafkaAddr}, verify.Rules{Window: window})
 	if after.String() != before.String() {
 		t.Errorf("got %s, want %s", after, before)

@@ -50,7 +50,7 @@ func (s *secured) checkSecrets(t *testing.T) (texts map[string]string, markers [
 		name := "ingest, " + strings.Join(refusals, " and ")
 		t.Setenv("TELLTALE_KAFKA_SASL_PASSWORD", kafkaPassword)
 		other := start(t, "telltale-ingest", args...)
-		await.True(t, 60*time.Second, name+" in the log", func() bool {
+		await.True(t, 2*time.Minute, name+" in the log", func() bool {
 			for _, refusal := range append(refusals, "server=mqtt") {
 				if !strings.Contains(other.output.String(), refusal) {
 					return false
@@ -92,7 +92,7 @@ func (s *secured) deadLetters(t *testing.T, device string) string {
 	client := mustDialMQTT(t, devicesURL, s.authority.client("device", device), func(o *paho.ClientOptions) { o.SetClientID(device) })
 	publishTo(t, client, telemetry.Topic(device, telemetry.Frames), `{"no":"frame"`, false)
 	var text strings.Builder
-	await.True(t, 30*time.Second, "a dead letter", func() bool {
+	await.True(t, time.Minute, "a dead letter", func() bool {
 		for partition := range 4 {
 			s.readPartition(t, &text, "iot-dead-letter", partition)
 		}

@@ -133,7 +133,7 @@ func (s *secured) start(changed map[string]string) {
 func (s *secured) stop() {
 	s.t.Helper()
 	s.ingest.signal(syscall.SIGTERM)
-	if err := s.ingest.wait(30 * time.Second); err != nil {
+	if err := s.ingest.wait(time.Minute); err != nil {
 		s.t.Fatalf("ingest ended with %v", err)
 	}
 }
@@ -166,7 +166,7 @@ func (s *secured) do(request *http.Request) (status int, body string) {
 	s.t.Helper()
 	transport := &http.Transport{TLSClientConfig: s.authority.client("", "")}
 	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(request)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -181,7 +181,7 @@ func (s *secured) do(request *http.Request) (status int, body string) {
 // ready waits until ingest says that it can do its work.
 func (s *secured) ready() {
 	s.t.Helper()
-	await.True(s.t, 90*time.Second, "ingest is ready", func() bool {
+	await.True(s.t, 3*time.Minute, "ingest is ready", func() bool {
 		status, _ := s.get("/readyz")
 		return status == http.StatusOK
 	})
@@ -196,7 +196,7 @@ func (s *secured) admin() *kafka.Client {
 
 // dialer returns what a client of Kafka's connects with.
 func (s *secured) dialer(mechanism sasl.Mechanism) *kafka.Dialer {
-	return &kafka.Dialer{Timeout: 10 * time.Second, TLS: s.authority.client("", ""), SASLMechanism: mechanism}
+	return &kafka.Dialer{Timeout: 30 * time.Second, TLS: s.authority.client("", ""), SASLMechanism: mechanism}
 }
 
 // setKafkaPassword makes it the password of ingest's user; "" removes the user's
@@ -258,7 +258,7 @@ func (s *secured) onMongo(use func(context.Context, *mongo.Client) error) {
 		s.t.Fatal(err)
 	}
 	defer client.Disconnect(context.WithoutCancel(s.t.Context()))
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	if err := use(ctx, client); err != nil {
 		s.t.Fatal(err)

@@ -42,7 +42,7 @@ topic write iot-frames
 
 	t.Log("the central broker is away")
 	central.signal(syscall.SIGTERM) // a kill would take the session that ingest has just made
-	if err := central.wait(30 * time.Second); err != nil {
+	if err := central.wait(time.Minute); err != nil {
 		t.Fatalf("Mosquitto ended with %v", err)
 	}
 	client := mustDialMQTT(t, "tcp://127.0.0.1:28895", nil)
@@ -52,7 +52,7 @@ topic write iot-frames
 		publishTo(t, client, "iot-frames", seeds[i], false)
 	}
 	sampled := one.readings()
-	await.True(t, 30*time.Second, "the agent samples", func() bool { return one.readings() > sampled+20 })
+	await.True(t, time.Minute, "the agent samples", func() bool { return one.readings() > sampled+20 })
 	central.spawn()
 	central.listening()
 	one.delivers(kafka, 20)
@@ -70,7 +70,5 @@ topic write iot-frames
 			t.Fatalf("Kafka has %v", key)
 		}
 	}
-	if kept, n := two.metric("telltale_agent_buffer_frames"), two.readings(); kept > n || kept < n-5 || n < 50 {
-		t.Errorf("it has %d of %d readings in its buffer", kept, n)
-	}
+	two.keepsAll()
 }

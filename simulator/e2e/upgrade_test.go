@@ -41,7 +41,7 @@ func TestUpgrade(t *testing.T) {
 			"--metrics-listen", chaosMetrics(i))
 	}
 	for i := range ingest {
-		await.True(t, 60*time.Second, "ingest is ready", func() bool { return readyAt(chaosMetrics(i)) })
+		await.True(t, 2*time.Minute, "ingest is ready", func() bool { return readyAt(chaosMetrics(i)) })
 	}
 
 	sampled := filepath.Join(dir, "journal")
@@ -60,22 +60,22 @@ func TestUpgrade(t *testing.T) {
 		t.Helper()
 		t.Logf("%4.1f s: %s", time.Since(begun).Seconds(), what)
 		want := documents(t) + 500
-		await.True(t, 90*time.Second, "500 more readings in MongoDB after: "+what, func() bool { return documents(t) >= want })
+		await.True(t, 3*time.Minute, "500 more readings in MongoDB after: "+what, func() bool { return documents(t) >= want })
 	}
 	flows("agents and clients send")
 
 	for i := range ingest {
 		ingest[i].signal(syscall.SIGTERM)
-		if err := ingest[i].wait(30 * time.Second); err != nil {
+		if err := ingest[i].wait(time.Minute); err != nil {
 			t.Fatalf("process %d ended with %v", i, err)
 		}
 		ingest[i].spawn()
-		await.True(t, 60*time.Second, "the new process is ready", func() bool { return readyAt(chaosMetrics(i)) })
+		await.True(t, 2*time.Minute, "the new process is ready", func() bool { return readyAt(chaosMetrics(i)) })
 		flows("ingest process " + strconv.Itoa(i) + " is restarted")
 	}
 	for _, name := range []string{"kafka-1", "kafka-2", "kafka-3"} {
 		servers.restart(name)
-		await.True(t, 90*time.Second, "all replicas are in sync after the restart of "+name, func() bool { return inSync(t) })
+		await.True(t, 3*time.Minute, "all replicas are in sync after the restart of "+name, func() bool { return inSync(t) })
 		flows(name + " is restarted")
 	}
 	servers.restart("mongo")
@@ -86,12 +86,12 @@ func TestUpgrade(t *testing.T) {
 	servers.restart("mosquitto")
 	flows("Mosquitto is restarted")
 	fleet.signal(syscall.SIGTERM)
-	if err := fleet.wait(60 * time.Second); err != nil {
+	if err := fleet.wait(2 * time.Minute); err != nil {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 	fleet.args = append(fleet.args[:len(fleet.args)-1], "5s")
 	fleet.spawn()
-	if err := fleet.wait(60 * time.Second); err != nil {
+	if err := fleet.wait(2 * time.Minute); err != nil {
 		t.Fatalf("the fleet ended with %v", err)
 	}
 	t.Logf("%4.1f s: the agents are restarted, and all have delivered", time.Since(begun).Seconds())

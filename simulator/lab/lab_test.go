@@ -22,7 +22,7 @@ const loopback = "127.0.0.1:0"
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -37,7 +37,7 @@ func TestMQTTCarriesAMessage(t *testing.T) {
 	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker.Addr()).SetClientID("test"))
 	wait := func(token paho.Token) {
 		t.Helper()
-		if !token.WaitTimeout(10 * time.Second) {
+		if !token.WaitTimeout(30 * time.Second) {
 			t.Fatal("the broker does not answer")
 		}
 		if err := token.Error(); err != nil {

@@ -108,7 +108,7 @@ func TestReload(t *testing.T) {
 	go func() { code <- command.Execute(ctx, c, &stderr) }()
 	said := func(pattern string) {
 		t.Helper()
-		await.True(t, 20*time.Second, pattern, func() bool { return regexp.MustCompile(pattern).MatchString(stderr.String()) })
+		await.True(t, time.Minute, pattern, func() bool { return regexp.MustCompile(pattern).MatchString(stderr.String()) })
 	}
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {

@@ -65,10 +65,11 @@ func TestTLSAndCredentials(t *testing.T) {
 	at := func(user, password, query string) Options {
 		return Options{
 			URI: "mongodb://" + user + ":" + url.QueryEscape(password) + "@127.0.0.1:" + server.port +
-				"/?authSource=admin&serverSelectionTimeoutMS=2000" + query,
+				"/?authSource=admin" + query,
 			Database: "iot", FramesTTL: 90 * 24 * time.Hour,
 		}
 	}
+	const soon = "&serverSelectionTimeoutMS=2000" // of a server that cannot be reached so
 	trusted := "&tls=true&tlsCAFile=" + url.QueryEscape(ca)
 	c := open(t, at("telltale", password, trusted))
 	if err := c.EnsureIndexes(t.Context()); err != nil {
@@ -97,8 +98,8 @@ func TestTLSAndCredentials(t *testing.T) {
 		want string
 	}{
 		"a wrong password":     {at("telltale", "wrong"+password, trusted), "AuthenticationFailed"},
-		"an unknown authority": {at("telltale", password, "&tls=true"), "certificate"},
-		"no TLS":               {at("telltale", password, ""), "127.0.0.1:" + server.port},
+		"an unknown authority": {at("telltale", password, "&tls=true"+soon), "certificate"},
+		"no TLS":               {at("telltale", password, soon), "127.0.0.1:" + server.port},
 		"somebody else's data": {func() Options { o := at("telltale", password, trusted); o.Database = "theirs"; return o }(), "Unauthorized"},
 	} {
 		c := open(t, row.o)

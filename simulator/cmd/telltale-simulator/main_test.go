@@ -59,7 +59,7 @@ func TestLabStopsWhenItIsTold(t *testing.T) {
 		code, out, errOut := execute(ctx, append([]string{"lab", "--sensors", "1", "--dir", dir, "--keep"}, anyPorts...)...)
 		ended <- result{code, out, errOut}
 	}()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for running := false; !running; {

@@ -18,10 +18,10 @@ import (
 
 const brief = `
 name: brief
-duration: 3s
+duration: 6s
 chips: [{kind: bme280, address: 0x76}]
-faults: [{fault: nack, chip: bme280, from: 500ms, to: 1500ms}]
-sensors: [{id: pi-1, interval: 1s, chips: [{driver: bme280, address: 0x76}]}]
+faults: [{fault: nack, chip: bme280, from: 1s, to: 3s}]
+sensors: [{id: pi-1, interval: 2s, chips: [{driver: bme280, address: 0x76}]}]
 `
 
 func scenarioFile(t *testing.T, text string) string {
@@ -43,7 +43,7 @@ func TestScenarioRun(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "differs: pi-1 pressure: 2 readings are ok: want 3\n") || !strings.Contains(errOut, errScenario.Error()) {
 		t.Errorf("exit code %d\n%s%s", code, out, errOut)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	code, out, errOut = execute(ctx, "scenario", "run", "first-minute")
 	if code != 0 || !strings.Contains(out, "SENSOR") || strings.Contains(out, "differs") {
@@ -132,7 +132,7 @@ func TestBus(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	await.True(t, 10*time.Second, "the port to be closed", func() bool { return list() == nil })
+	await.True(t, time.Minute, "the port to be closed", func() bool { return list() == nil })
 }
 
 func TestBusText(t *testing.T) {

@@ -51,10 +51,11 @@ func Start(t testing.TB, o Options) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", o.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var l net.Listener
+	WaitFor(t, "the broker listens at "+o.Addr, func() bool { // another may have the port for a moment
+		l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", o.Addr)
+		return err == nil
+	})
 	b.door = &door{Listener: l}
 	l = b.door
 	if o.TLS != nil {
