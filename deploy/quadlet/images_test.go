@@ -47,7 +47,7 @@ http: {addr: %s}
 			t.Logf("registry:\n%s", log)
 		}
 	})
-	await.True(t, 30*time.Second, "the registry answers", func() bool {
+	await.True(t, 2*time.Minute, "the registry answers", func() bool {
 		answer, err := http.Get("http://" + r.addr + "/v2/")
 		if err != nil {
 			return false

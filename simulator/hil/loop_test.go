@@ -33,7 +33,7 @@ const (
 	early = 50 * time.Millisecond
 
 	// loopLimit is for what takes seconds, on a busy host.
-	loopLimit = time.Minute
+	loopLimit = 3 * time.Minute
 
 	// pause is how long the database is left alone: looking at it takes the time of
 	// the processor that the machine runs on.

@@ -176,7 +176,7 @@ func startCloud(t *testing.T, p *promises) *cloud {
 	}
 	c.clients = append(c.clients,
 		subscribe(t, c.MQTTAddr(), telemetry.Frames, frames), subscribe(t, c.MQTTAddr(), telemetry.Receipts, receipts))
-	await.True(t, 30*time.Second, "ingest is ready", func() bool {
+	await.True(t, powerLimit, "ingest is ready", func() bool {
 		response, err := http.Get("http://" + c.MetricsAddr() + "/readyz")
 		if err != nil {
 			return false
@@ -191,12 +191,12 @@ func startCloud(t *testing.T, p *promises) *cloud {
 func subscribe(t *testing.T, broker string, kind telemetry.Kind, take paho.MessageHandler) paho.Client {
 	t.Helper()
 	client := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("witness of " + string(kind)))
-	if token := client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := client.Connect(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
 		t.Fatalf("connect: %v", token.Error())
 	}
 	t.Cleanup(func() { client.Disconnect(0) })
 	token := client.Subscribe(telemetry.Topic(device, kind), 1, take)
-	if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if !token.WaitTimeout(time.Minute) || token.Error() != nil {
 		t.Fatalf("subscribe: %v", token.Error())
 	}
 	return client
@@ -210,13 +210,13 @@ func (c *cloud) settle(t *testing.T) {
 		options := client.OptionsReader()
 		topic := options.ClientID()
 		back := make(chan struct{}, 1)
-		if token := client.Subscribe(topic, 1, func(paho.Client, paho.Message) { back <- struct{}{} }); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		if token := client.Subscribe(topic, 1, func(paho.Client, paho.Message) { back <- struct{}{} }); !token.WaitTimeout(time.Minute) || token.Error() != nil {
 			t.Fatalf("subscribe: %v", token.Error())
 		}
 		client.Publish(topic, 1, false, "")
 		select {
 		case <-back:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the broker does not answer")
 		}
 	}
