@@ -25,7 +25,7 @@ demo: build ## the whole system on this machine; flags by ARGS="--sensors 8 --fo
 
 test: ## everything that needs only Go, with the race detector
 	@$(if $(RACE),:,echo "no C compiler: testing without the race detector" >&2)
-	$(GO) test $(RACE) ./...
+	$(GO) test $(RACE) -timeout 20m ./...
 
 scenario: ## FILE=mine.yaml in virtual time, where a day takes seconds; without, those of the program, one by ARGS="-run TestShipped/drift"
 	TELLTALE_TEST_SCENARIO="$(and $(FILE),$(abspath $(FILE)))" \
