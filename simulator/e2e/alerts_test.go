@@ -331,7 +331,7 @@ func TestAlerts(t *testing.T) {
 
 	t.Run("a buffer is too small for an outage", func(t *testing.T) {
 		labels := map[string]string{"reason": "buffer_full"}
-		await.True(t, 3*time.Minute, "a hundred readings dropped", func() bool {
+		await.True(t, 8*time.Minute, "a hundred readings dropped", func() bool {
 			now := tiny.Stats()
 			return now.Sampled > now.Buffered+100
 		})

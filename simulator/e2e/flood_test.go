@@ -263,7 +263,7 @@ func TestThrottledBacklog(t *testing.T) {
 	dropDatabase(t)
 	journal := verify.NewJournal(nil)
 	agent := runAgent(t, "large", 10*time.Millisecond, map[string]any{"receipt_timeout": "2s"}, journal.Record)
-	await.True(t, 3*time.Minute, "a backlog", func() bool { return agent.Stats().Buffered >= backlog })
+	await.True(t, 8*time.Minute, "a backlog", func() bool { return agent.Stats().Buffered >= backlog })
 	agent.StopSampling()
 	start(t, "telltale-ingest", "run",
 		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "4",
