@@ -128,7 +128,7 @@ func TestServersThatComeLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mqtt.Close() })
-	await.True(t, 60*time.Second, "all roles are ready", func() bool {
+	await.True(t, 3*time.Minute, "all roles are ready", func() bool {
 		status, _ := get(t, base+"/readyz")
 		return status == http.StatusOK
 	})
@@ -151,7 +151,7 @@ func TestServersThatComeLate(t *testing.T) {
 		t.Fatal("no receipt")
 	}
 	client.Publish(telemetry.Topic("device", telemetry.Status), 1, true, `{"state":"online","version":"v1"}`)
-	await.True(t, 60*time.Second, "what the processes tell of the device, of themselves and of Kafka", func() bool {
+	await.True(t, 3*time.Minute, "what the processes tell of the device, of themselves and of Kafka", func() bool {
 		_, metrics := get(t, base+"/metrics")
 		for _, want := range []string{
 			`telltale_device_online{device="device"} 1`, `telltale_ingest_ready{task="sink"} 1`, `telltale_ingest_role{role="bridge"} 1`,

@@ -51,7 +51,7 @@ func runPlatform(t *testing.T) {
 	startExporters(t)
 	prometheus := startPrometheus(t)
 	ready := answersOK("http://" + metricsAddr + "/readyz")
-	await.True(t, time.Minute, "ingest is ready", ready)
+	await.True(t, 3*time.Minute, "ingest is ready", ready)
 
 	r := &residents{t: t}
 	r.fleet("office", 6, 500*time.Millisecond, func(i int) (i2csim.Source, error) {
@@ -68,17 +68,17 @@ func runPlatform(t *testing.T) {
 	t.Log("Prometheus is away, and Kafka has records that are no frames")
 	prometheus.kill()
 	writeTopic(t, "iot-frames", "no frame")
-	await.True(t, time.Minute, "retries to Prometheus, and dead letters", func() bool {
+	await.True(t, 3*time.Minute, "retries to Prometheus, and dead letters", func() bool {
 		return metric(t, "telltale_remote_write_retries_total", "") > 0 &&
 			metric(t, "telltale_sink_dead_letters_total", "") > 0 && metric(t, "telltale_aggregate_dead_letters_total", "") > 0
 	})
 	prometheus.spawn()
 	t.Log("Kafka restarts, then MongoDB; a device leaves")
 	servers.restart("kafka")
-	await.True(t, time.Minute, "retries to Kafka", func() bool { return metric(t, "telltale_kafka_consumer_retries_total", "") > 0 })
+	await.True(t, 3*time.Minute, "retries to Kafka", func() bool { return metric(t, "telltale_kafka_consumer_retries_total", "") > 0 })
 	servers.run("stop", "mongo")
 	leave()
-	await.True(t, time.Minute, "retries to MongoDB", func() bool {
+	await.True(t, 3*time.Minute, "retries to MongoDB", func() bool {
 		return metric(t, "telltale_sink_retries_total", "") > 0 && metric(t, "telltale_aggregate_retries_total", "") > 0
 	})
 	servers.run("start", "mongo")
@@ -87,7 +87,7 @@ func runPlatform(t *testing.T) {
 	await.True(t, 8*time.Minute, "readings dropped by the small buffer", func() bool { return r.small.Stats().Losses["buffer_full"] > 0 })
 	servers.run("start", "mosquitto")
 	// A message that nobody subscribes to is gone, and this client sends once.
-	await.True(t, time.Minute, "ingest and the client by hand are back", func() bool { return byHand.IsConnectionOpen() && ready() })
+	await.True(t, 3*time.Minute, "ingest and the client by hand are back", func() bool { return byHand.IsConnectionOpen() && ready() })
 	r.misbehave(byHand)
 	await.True(t, 2*time.Minute, "the loss is in MongoDB", func() bool { return metric(t, "telltale_readings_lost_total", `reason="buffer_full"`) > 0 })
 	await.True(t, 2*time.Minute, "an incomplete window", func() bool { return metric(t, "telltale_aggregate_windows_incomplete_total", "") > 0 })
@@ -130,7 +130,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 		"--metrics-listen", metricsAddr, "--metrics-remote-write-url", "http://"+prometheusAddr+"/api/v1/write", "--metrics-time-series")...)
 	socket := "unix://" + filepath.Join(dir, "podman.sock")
 	launch(t, "podman", append(podman, "system", "service", "--time=0", socket)...)
-	await.True(t, time.Minute, "podman's API", func() bool {
+	await.True(t, 3*time.Minute, "podman's API", func() bool {
 		conn, err := net.Dial("unix", strings.TrimPrefix(socket, "unix://"))
 		if err == nil {
 			conn.Close()
@@ -188,7 +188,7 @@ func startPrometheus(t *testing.T) *program {
 	}
 	p := launch(t, "prometheus", "--config.file="+writeFile(t, filepath.Join(dir, "prometheus.yml"), config), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+prometheusAddr, "--web.enable-remote-write-receiver", "--log.level=warn")
-	await.True(t, time.Minute, "Prometheus is ready", answersOK("http://"+prometheusAddr+"/-/ready"))
+	await.True(t, 3*time.Minute, "Prometheus is ready", answersOK("http://"+prometheusAddr+"/-/ready"))
 	return p
 }
 
