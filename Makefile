@@ -55,7 +55,12 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | while read -r target; do \
 	    fuzz() { (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .); }; \
 	    echo "$$target in $$dir"; \
-	    fuzz || { echo "$$target once more"; fuzz; } || { echo "$$target a third time"; fuzz; }; \
+	    tries=1; \
+	    until fuzz; do \
+	      [ $$tries -lt 6 ] || exit 1; \
+	      tries=$$((tries + 1)); \
+	      echo "$$target once more"; \
+	    done; \
 	  done; \
 	done
 
