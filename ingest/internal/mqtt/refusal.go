@@ -48,7 +48,7 @@ func (b *Broker) explain(err error, client string) error {
 		return say("tls", broker+" does not answer in TLS", "see mqtt.url: tls:// wants a port that speaks TLS, usually 8883")
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
 		r.Err = op
-		return say("tls", broker+" and this client do not agree on TLS", "see mqtt.tls.cert_file: the broker may want a client's certificate, or one that it trusts and that has not expired")
+		return say("tls", broker+" and this client do not agree on TLS", "see mqtt.tls.cert_file: the broker may want a client's certificate, or one that it trusts and that has not expired; if it refuses all, its revocation list has ended")
 	case errors.As(err, &file):
 		return say("tls_files", "no TLS connection to "+broker, "see mqtt.tls")
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
