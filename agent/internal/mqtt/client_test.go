@@ -15,6 +15,8 @@ import (
 
 	pahopackets "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
 const (
@@ -144,13 +146,14 @@ func TestBrokerAway(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	ours, theirs := newAuthority(t), newAuthority(t)
+	end := time.Now().Add(time.Hour)
+	ours, theirs := certificatetest.Authority(t, end), certificatetest.Authority(t, end)
 	server := func(name string) *tls.Config {
-		return &tls.Config{Certificates: []tls.Certificate{ours.issue(t, name)}}
+		return &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, name, end).TLS()}}
 	}
-	trust := func(a *authority, name string) func() (*tls.Config, error) {
+	trust := func(a *certificatetest.Issued, name string) func() (*tls.Config, error) {
 		return func() (*tls.Config, error) {
-			return &tls.Config{RootCAs: a.pool(), ServerName: name, MinVersion: tls.VersionTLS12}, nil
+			return &tls.Config{RootCAs: a.Pool(), ServerName: name, MinVersion: tls.VersionTLS12}, nil
 		}
 	}
 	tests := []struct {
@@ -169,13 +172,13 @@ func TestRefusals(t *testing.T) {
 		{"TLS, another name", server("broker.example"), rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
 		{"TLS, another authority", server("127.0.0.1"), rules{}, func(o *Options) { o.TLS = trust(theirs, "") }, "tls"},
 		{"TLS 1.1", &tls.Config{Certificates: server("127.0.0.1").Certificates, MaxVersion: tls.VersionTLS11}, rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
-		{"client certificate missing", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()},
+		{"client certificate missing", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()},
 			rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
-		{"client certificate", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()},
+		{"client certificate", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()},
 			rules{}, func(o *Options) {
-				pair := ours.issue(t, "dev")
+				pair := ours.Issue(t, "dev", end).TLS()
 				o.TLS = func() (*tls.Config, error) {
-					return &tls.Config{RootCAs: ours.pool(), Certificates: []tls.Certificate{pair}}, nil
+					return &tls.Config{RootCAs: ours.Pool(), Certificates: []tls.Certificate{pair}}, nil
 				}
 			}, ""},
 		{"TLS files", server("127.0.0.1"), rules{}, func(o *Options) {
