@@ -352,7 +352,9 @@ func TestRequest(t *testing.T) {
 	f := newFolder(t)
 	f.pki("ca")
 	request := func(key any, dns ...string) string {
-		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "telltale-ingest"}, DNSNames: dns}, key)
+		// The units are what openssl says of a request that is right.
+		subject := pkix.Name{CommonName: "telltale-ingest", OrganizationalUnit: []string{"verify OK", "ASN1 OID: prime256v1"}}
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject, DNSNames: dns}, key)
 		if err != nil {
 			t.Fatal(err)
 		}
