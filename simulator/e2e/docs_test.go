@@ -90,11 +90,46 @@ func TestMakeTargets(t *testing.T) {
 			if !strings.Contains("\n"+string(makefile), "\n"+words[1]+":") {
 				t.Errorf("%s says %q, the Makefile has no such target", file, line)
 			}
+			if match := goPattern.FindStringSubmatch(line); match != nil {
+				name, _, _ := strings.Cut(match[1], "/")
+				if tests := testsIn(t, suites[words[1]]); !hasTest(tests, name) {
+					t.Errorf("%s says %q: of the tests of make %s none is %s", file, line, words[1], name)
+				}
+			}
 		}
 	}
 	if checked < 2 {
 		t.Errorf("%d make commands found, the README has two", checked)
 	}
+}
+
+// suites are the folders whose tests a make target runs, of the targets that
+// documents have run one test alone.
+var suites = map[string]string{"hil": "simulator/hil", "scenario": "simulator/scenario"}
+
+// testsIn returns the names of the tests in a folder of the repository.
+func testsIn(t *testing.T, folder string) []string {
+	t.Helper()
+	sources, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+	if err != nil || len(sources) == 0 {
+		t.Errorf("%q has no tests, %v", folder, err)
+	}
+	var tests []string
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range goTests.FindAllStringSubmatch(string(text), -1) {
+			tests = append(tests, match[1])
+		}
+	}
+	return tests
+}
+
+// hasTest reports whether a pattern of go test -run finds one.
+func hasTest(tests []string, pattern string) bool {
+	return slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, pattern) })
 }
 
 var (
@@ -118,23 +153,11 @@ func TestGoTestCommands(t *testing.T) {
 				if !goPackage.MatchString(word) {
 					continue
 				}
-				sources, err := filepath.Glob(filepath.Join(root, word, "*_test.go"))
-				if err != nil || len(sources) == 0 {
-					t.Errorf("%s says %q: %s has no tests, %v", file, line, word, err)
-				}
-				for _, source := range sources {
-					text, err := os.ReadFile(source)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, match := range goTests.FindAllStringSubmatch(string(text), -1) {
-						tests = append(tests, match[1])
-					}
-				}
+				tests = append(tests, testsIn(t, word)...)
 			}
 			for _, match := range goPattern.FindAllStringSubmatch(line, -1) {
 				for name := range strings.SplitSeq(match[1], "|") {
-					if !slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, name) }) {
+					if !hasTest(tests, name) {
 						t.Errorf("%s says %q: there is no %s", file, line, name)
 					}
 				}
