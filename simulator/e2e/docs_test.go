@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // root is the repository's folder, seen from this package's.
@@ -32,10 +33,34 @@ func markdown(t *testing.T) []string {
 	return files
 }
 
-var link = regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+	fenced  = regexp.MustCompile("(?ms)^```.*?^```")
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
 
-// TestLinks follows the links between the documents.
+// anchors returns what a link may name in a document: its headings, as GitHub
+// writes them.
+func anchors(text string) []string {
+	var all []string
+	for _, match := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			default:
+				return -1
+			}
+		}, match[1]))
+	}
+	return all
+}
+
+// TestLinks follows the links between the documents, to the heading that they name.
 func TestLinks(t *testing.T) {
+	named := 0
 	for _, file := range markdown(t) {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -45,10 +70,25 @@ func TestLinks(t *testing.T) {
 			if strings.Contains(match[1], "://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), match[1])); err != nil {
+			target := file
+			if match[1] != "" {
+				target = filepath.Join(filepath.Dir(file), match[1])
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", file, match[1], err)
+				continue
+			}
+			if match[2] == "" || filepath.Ext(target) != ".md" {
+				continue
+			}
+			named++
+			if linked, err := os.ReadFile(target); err != nil || !slices.Contains(anchors(string(linked)), match[2]) {
+				t.Errorf("%s links to #%s of %s, which has no such heading, %v", file, match[2], target, err)
 			}
 		}
+	}
+	if named < 20 {
+		t.Errorf("%d links to headings found, the agent's README alone has many", named)
 	}
 }
 
