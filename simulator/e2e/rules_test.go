@@ -64,9 +64,13 @@ func rules(t *testing.T) (all []rule) {
 const runbooks = "https://github.com/telltale-iot/telltale/blob/main/deploy/prometheus/runbooks/"
 
 // TestAlertsHaveRunbooks: each alert says what it is about, and has a page that
-// names it and says what to look at, what to do, and when it is over. No page is
-// of no alert.
+// names it and says what to look at, what to do, and when it is over, and a row in
+// the README. No page is of no alert.
 func TestAlertsHaveRunbooks(t *testing.T) {
+	overview, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	pages := map[string]bool{}
 	for _, r := range rules(t) {
 		if r.Alert == "" {
@@ -89,6 +93,9 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 			continue
 		}
 		pages[page] = true
+		if row := "| `" + r.Alert + "` | " + r.Labels["severity"] + " | "; !strings.Contains(string(overview), row) || !strings.Contains(string(overview), "(runbooks/"+page+")") {
+			t.Errorf("deploy/prometheus/README.md has no row %s of the page %s", row, page)
+		}
 		for _, want := range []string{r.Alert, "\n## Look\n", "\n## Do\n", "\n## Over\n"} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("%s, the page of %s, does not have %q", page, r.Alert, want)
