@@ -34,16 +34,16 @@ func markdown(t *testing.T) []string {
 }
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
-	fenced  = regexp.MustCompile("(?ms)^```.*?^```")
-	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	link      = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+	codeBlock = regexp.MustCompile("(?ms)^```.*?^```")
+	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
 // anchors returns what a link may name in a document: its headings, as GitHub
 // writes them.
 func anchors(text string) []string {
 	var all []string
-	for _, match := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+	for _, match := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
 		all = append(all, strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
