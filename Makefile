@@ -156,7 +156,7 @@ hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 
 quadlet: ## a Pi as a container host, in QEMU with podman: updates, and bad ones that are rolled back
 	deploy/quadlet/install
-	$(GO) test -tags quadlet -count 1 -timeout 30m -v ./deploy/quadlet $(ARGS)
+	$(GO) test -tags quadlet -count 1 -timeout 60m -v ./deploy/quadlet $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install
