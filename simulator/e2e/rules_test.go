@@ -190,7 +190,7 @@ var (
 )
 
 // promWords are what an expression has beside names of metrics.
-var promWords = strings.Fields("sort sum max min count rate increase resets absent time clamp_min predict_linear last_over_time histogram_quantile" +
+var promWords = strings.Fields("sort sum max min count rate increase resets changes absent time clamp_min predict_linear last_over_time max_over_time histogram_quantile" +
 	" and or unless by on without ignoring group_left bool")
 
 // unknownMetrics returns the names in an expression that are of no metric.
