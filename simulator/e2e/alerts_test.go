@@ -37,9 +37,10 @@ const (
 )
 
 // shortened are the bounds of alerts that are not durations, and what the test
-// has in their place: like the durations, a sixtieth.
+// has in their place: like the durations, a sixtieth, but more for what statuses
+// say, which are a minute old, and for windows.
 var shortened = map[string]string{
-	"> 900": "> 15", "> 1800": "> 30", "> 1200": "> 60", "- 86400": "- 1440", "* 86400": "* 1440", "4 * 3600": "4 * 60",
+	"> 900": "> 15", "> 1800": "> 90", "> 1200": "> 60", "- 86400": "- 1440", "* 86400": "* 1440", "4 * 3600": "4 * 60",
 	"> 300": "> 5",
 }
 
