@@ -18,7 +18,8 @@ const (
 )
 
 // load returns the project that the files describe, with the services of all
-// profiles, as whoever sets no variable has it. A field that is unknown is an
+// profiles, as whoever sets no variable has it; files of variables, which
+// make-secrets makes, are named in it and not read. A field that is unknown is an
 // error.
 func load(t *testing.T, files ...string) *types.Project {
 	t.Helper()
@@ -26,7 +27,7 @@ func load(t *testing.T, files ...string) *types.Project {
 	for _, file := range files {
 		paths = append(paths, filepath.Join(folder, file))
 	}
-	options, err := cli.NewProjectOptions(paths, cli.WithWorkingDirectory(folder), cli.WithProfiles([]string{"*"}), cli.WithEnv(nil))
+	options, err := cli.NewProjectOptions(paths, cli.WithWorkingDirectory(folder), cli.WithProfiles([]string{"*"}), cli.WithEnv(nil), cli.WithoutEnvironmentResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
