@@ -67,8 +67,7 @@ func reason(err error) string {
 func isTLS(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var alert tls.AlertError
-	return errors.As(err, &certificate) || errors.As(err, &plain) || errors.As(err, &alert)
+	return errors.As(err, &certificate) || errors.As(err, &plain) || refusal.Alert(err) != nil
 }
 
 // isClosed reports whether the server ended the connection, as one that wants

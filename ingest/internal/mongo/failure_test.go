@@ -69,6 +69,8 @@ func TestFailed(t *testing.T) {
 		{"no primary", "m-1", selection(), "no_server", "none", []string{"m-1: no server takes writes"}},
 		{"wants TLS", "m-1", selection(io.EOF), "connection", "none", []string{"whether the server wants tls=true in mongo.uri"}},
 		{"another authority", "m-1/?tls=true", selection(unknown), "tls", "", []string{"MongoDB at m-1 has a certificate that is not trusted", "tlsCAFile"}},
+		{"wants a certificate", "m-1/?tls=true", selection(&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}), "tls", "",
+			[]string{"refuses the TLS handshake", "certificate required", "tlsCertificateKeyFile"}},
 		{"has no TLS", "m-1/?tls=true", selection(tls.RecordHeaderError{Msg: "no TLS"}), "tls", "", []string{"refuses the TLS handshake"}},
 		{"wrong password", "ingest:" + password + "@m-1", wire.Error{Code: 18, Name: "AuthenticationFailed", Message: "no"}, "authentication_failed", "",
 			[]string{`MongoDB at m-1 does not let user "ingest" in: a wrong password, or no such user`, "mongo.uri_file", "deploy/mongodb/README.md"}},

@@ -31,7 +31,6 @@ func (e *subscriptionError) Error() string {
 func (b *Broker) explain(err error, client string) error {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var op *net.OpError
 	var file *fs.PathError
 	var subscription *subscriptionError
 	broker := "the MQTT broker at " + b.address
@@ -46,8 +45,8 @@ func (b *Broker) explain(err error, client string) error {
 		return say("tls", broker+" has a certificate that is not trusted", "see mqtt.tls.ca_file and mqtt.tls.server_name, and the broker's certificate")
 	case errors.As(err, &plain):
 		return say("tls", broker+" does not answer in TLS", "see mqtt.url: tls:// wants a port that speaks TLS, usually 8883")
-	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
-		r.Err = op
+	case refusal.Alert(err) != nil:
+		r.Err = refusal.Alert(err)
 		return say("tls", broker+" and this client do not agree on TLS", "see mqtt.tls.cert_file: the broker may want a client's certificate, or one that it trusts and that has not expired")
 	case errors.As(err, &file):
 		return say("tls_files", "no TLS connection to "+broker, "see mqtt.tls")
