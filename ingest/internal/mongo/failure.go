@@ -181,7 +181,7 @@ type troubles struct {
 
 // A refused connection is tried again after this time, then less and less often.
 const (
-	refusedMin = 500 * time.Millisecond
+	refusedMin = time.Second
 	refusedMax = 10 * time.Second
 )
 
@@ -201,11 +201,15 @@ func (t *troubles) admit() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	refused := t.refused[""]
-	if now := time.Now(); refused == nil || !now.Before(t.next) {
-		t.next = now.Add(t.pause.NextBackOff())
+	if refused == nil {
 		return nil
 	}
-	return fmt.Errorf("mongo: %w", refused)
+	now := time.Now()
+	if now.Before(t.next) {
+		return fmt.Errorf("mongo: %w", refused)
+	}
+	t.next = now.Add(t.pause.NextBackOff())
+	return nil
 }
 
 // poolEvent is told what the driver does with its connections.
@@ -244,6 +248,9 @@ func (c *Client) failed(scope string, err error) error {
 	if r := (*refusal.Error)(nil); errors.As(err, &r) {
 		t.refusals.Refused(r)
 		t.mu.Lock()
+		if r.Scope == "" && t.refused[""] == nil {
+			t.next = time.Now().Add(t.pause.NextBackOff())
+		}
 		t.refused[r.Scope] = err
 		t.mu.Unlock()
 	}

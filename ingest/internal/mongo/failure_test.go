@@ -130,6 +130,11 @@ func (poolCleared) Retryable() bool { return true }
 func TestRefusedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, _ := newFailing(t, "mongodb://ingest:p@m-1")
+		for range 1000 { // what is served does not lengthen the pauses
+			if err := c.troubles.admit(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		tried := 0
 		minute := func() (tries int) {
 			before := tried
@@ -154,6 +159,14 @@ func TestRefusedConnection(t *testing.T) {
 			if err := c.troubles.admit(); err != nil {
 				t.Errorf("after it is over: %v", err)
 			}
+		}
+		_ = c.failed("iot_frames", wire.Error{Code: 18})
+		if err := c.troubles.admit(); err == nil {
+			t.Error("a connection that was refused is tried again at once")
+		}
+		<-time.After(2 * refusedMin)
+		if err := c.troubles.admit(); err != nil {
+			t.Errorf("%v after the first refusal in a while: %v", 2*refusedMin, err)
 		}
 	})
 }
