@@ -173,11 +173,22 @@ type troubles struct {
 	away     atomic.Bool // a server was not there when last looked for
 
 	mu      sync.Mutex
-	cleared error            // for which the driver last gave up its connections
-	refused map[string]error // by scope
-	next    time.Time        // when the connection may be tried that was refused
+	cleared error              // for which the driver last gave up its connections
+	refused map[string]refused // by scope
+	next    time.Time          // when the connection may be tried that was refused
 	pause   *backoff.ExponentialBackOff
 }
+
+// refused is a refusal that is not known to be over.
+type refused struct {
+	err  error
+	last time.Time // that it was met
+}
+
+// forgotten is how long after it was last met the refusal of a collection counts.
+// Whoever meets one tries again within 15 s, unless the work has gone to another
+// process.
+const forgotten = time.Minute
 
 // A refused connection is tried again after this time, then less and less often.
 const (
@@ -190,7 +201,7 @@ func newTroubles(o *Options) *troubles {
 	pause.InitialInterval, pause.MaxInterval = refusedMin, refusedMax
 	return &troubles{
 		log: o.Logger, refusals: refusal.NewLog("mongodb", o.Logger, nil), count: o.Failed,
-		refused: make(map[string]error), pause: pause,
+		refused: make(map[string]refused), pause: pause,
 	}
 }
 
@@ -200,15 +211,27 @@ func newTroubles(o *Options) *troubles {
 func (t *troubles) admit() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	refused := t.refused[""]
-	if refused == nil {
+	refused, ok := t.refused[""]
+	if !ok {
 		return nil
 	}
 	now := time.Now()
 	if now.Before(t.next) {
-		return fmt.Errorf("mongo: %w", refused)
+		return fmt.Errorf("mongo: %w", refused.err)
 	}
 	t.next = now.Add(t.pause.NextBackOff())
+	return nil
+}
+
+// ready returns why one of the collections is refused at present, nil if none is.
+func (t *troubles) ready() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, collection := range []string{frames, losses, sensors, places} {
+		if refused, ok := t.refused[collection]; ok && time.Since(refused.last) < forgotten {
+			return fmt.Errorf("mongo: %w", refused.err)
+		}
+	}
 	return nil
 }
 
@@ -248,10 +271,10 @@ func (c *Client) failed(scope string, err error) error {
 	if r := (*refusal.Error)(nil); errors.As(err, &r) {
 		t.refusals.Refused(r)
 		t.mu.Lock()
-		if r.Scope == "" && t.refused[""] == nil {
+		if _, ok := t.refused[""]; r.Scope == "" && !ok {
 			t.next = time.Now().Add(t.pause.NextBackOff())
 		}
-		t.refused[r.Scope] = err
+		t.refused[r.Scope] = refused{err, time.Now()}
 		t.mu.Unlock()
 	}
 	if scope == "" {
@@ -266,7 +289,7 @@ func (c *Client) served(scope string) {
 	c.troubles.mu.Lock()
 	defer c.troubles.mu.Unlock()
 	delete(c.troubles.refused, scope)
-	if c.troubles.refused[""] != nil {
+	if _, ok := c.troubles.refused[""]; ok {
 		delete(c.troubles.refused, "")
 		c.troubles.pause.Reset()
 	}

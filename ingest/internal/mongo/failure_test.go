@@ -171,6 +171,34 @@ func TestRefusedConnection(t *testing.T) {
 	})
 }
 
+// TestRefusedCollection: a collection that is refused is said until it is served, or
+// nobody of this process asks for it any more.
+func TestRefusedCollection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, _ := newFailing(t, "mongodb://ingest:p@m-1")
+		expect := func(want bool) {
+			t.Helper()
+			if err := c.troubles.ready(); (err == nil) != want {
+				t.Errorf("ready: %v, want %v", err, want)
+			}
+		}
+		expect(true)
+		_ = c.failed(losses, wire.Error{Code: 13})
+		expect(false)
+		c.served(frames)
+		expect(false)
+		c.served(losses)
+		expect(true)
+		for range 10 {
+			_ = c.failed(losses, wire.Error{Code: 13})
+			<-time.After(forgotten / 2)
+			expect(false)
+		}
+		<-time.After(forgotten)
+		expect(true)
+	})
+}
+
 // TestHeartbeats: that a server is away is said once until it is there again, and
 // what the driver ends itself is no failure.
 func TestHeartbeats(t *testing.T) {
