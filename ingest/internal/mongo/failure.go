@@ -270,11 +270,15 @@ func (c *Client) failed(scope string, err error) error {
 	t.count(reason(err))
 	if r := (*refusal.Error)(nil); errors.As(err, &r) {
 		t.refusals.Refused(r)
+		of := r.Scope
+		if r.Reason == "unauthorized" {
+			of = scope // without a user too, whom the server lets in, and ping
+		}
 		t.mu.Lock()
-		if _, ok := t.refused[""]; r.Scope == "" && !ok {
+		if _, ok := t.refused[""]; of == "" && !ok {
 			t.next = time.Now().Add(t.pause.NextBackOff())
 		}
-		t.refused[r.Scope] = refused{err, time.Now()}
+		t.refused[of] = refused{err, time.Now()}
 		t.mu.Unlock()
 	}
 	if scope == "" {

@@ -196,6 +196,14 @@ func TestRefusedCollection(t *testing.T) {
 		}
 		<-time.After(forgotten)
 		expect(true)
+
+		c, _, _ = newFailing(t, "mongodb://m-1")
+		_ = c.failed(frames, wire.Error{Code: 13})
+		c.served("") // a ping takes no user
+		expect(false)
+		if err := c.troubles.admit(); err != nil {
+			t.Errorf("the connection is refused with a collection: %v", err)
+		}
 	})
 }
 
