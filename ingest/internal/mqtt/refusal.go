@@ -80,6 +80,9 @@ func reason(err error) string {
 type refusals struct {
 	mu sync.Mutex
 	by map[string]*refusal.Error // by the client's name
+
+	// missed has the clients that have found no broker since.
+	missed map[string]bool
 }
 
 // refused notes a client's refusal, and reports whether no client met it before.
@@ -91,7 +94,18 @@ func (r *refusals) refused(client string, e *refusal.Error) (first bool) {
 		r.by = make(map[string]*refusal.Error)
 	}
 	r.by[client] = e
+	delete(r.missed, client)
 	return first
+}
+
+// miss notes that a client finds no broker, which neither refuses nor serves it.
+func (r *refusals) miss(client string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.missed == nil {
+		r.missed = make(map[string]bool)
+	}
+	r.missed[client] = true
 }
 
 // served notes that a client is served, and returns what no client is refused any
@@ -120,7 +134,7 @@ func (r *refusals) known(e *refusal.Error) bool {
 func (r *refusals) unready(client string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.by[client]; e != nil {
+	if e := r.by[client]; e != nil && !r.missed[client] {
 		return e
 	}
 	return errAway
