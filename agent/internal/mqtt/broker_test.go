@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,8 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // patience bounds how long a test waits for what must come.
@@ -265,6 +268,13 @@ func run(t *testing.T, o Options) *running {
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// fails waits for ten or more attempts that failed for a reason.
+func (r *running) fails(t *testing.T, reason string) {
+	t.Helper()
+	attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="` + reason + `"\} [1-9]\d`)
+	await.True(t, patience, "ten attempts fail: "+reason, func() bool { return attempts.MatchString(r.metrics()) })
 }
 
 func (r *running) metrics() string {

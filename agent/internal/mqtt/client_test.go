@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -135,9 +134,7 @@ func TestBrokerAway(t *testing.T) {
 	if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg="broker unavailable" reason=network`; got != want {
 		t.Errorf("log %q, want %q", got, want)
 	}
-	for !strings.Contains(c.metrics(), `telltale_agent_mqtt_connect_errors_total{reason="network"} 1`+"0") { // ten or more attempts
-		runtime.Gosched()
-	}
+	c.fails(t, "network")
 	startBroker(t, addr, nil, &rules{})
 	wait(t, c.events.connected, "Connected")
 	if got, want := wait(t, c.log.lines, "a log line"), `level=INFO msg="broker connected"`; got != want {
@@ -204,10 +201,7 @@ func TestRefusals(t *testing.T) {
 			if got, want := wait(t, c.log.lines, "a log line"), `level=ERROR msg="broker refuses the agent" reason=`+tt.reason; got != want {
 				t.Errorf("log %q, want %q", got, want)
 			}
-			attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="` + tt.reason + `"\} [1-9]\d`)
-			for !attempts.MatchString(c.metrics()) { // ten or more
-				runtime.Gosched()
-			}
+			c.fails(t, tt.reason)
 			select {
 			case line := <-c.log.lines:
 				t.Errorf("log %q, want nothing after the first line", line)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
@@ -22,14 +21,7 @@ func TestOverrideOfTheREADME(t *testing.T) {
 	if err := os.WriteFile(override, []byte(blocks[0][1]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options, err := cli.NewProjectOptions([]string{filepath.Join(folder, "compose.yaml"), override}, cli.WithWorkingDirectory(folder), cli.WithEnv(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	project, err := options.LoadProject(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	project := load(t, "compose.yaml", override)
 	before, after := load(t, "compose.yaml").Services["mosquitto"], project.Services["mosquitto"]
 	target := func(c types.ServiceConfigObjConfig) string { return c.Target }
 	published := func(p types.ServicePortConfig) string { return p.Published }
