@@ -103,16 +103,17 @@ secrets: ## certificates and passwords for deploy/compose, in deploy/compose/sec
 	deploy/compose/make-secrets
 
 validate: ## deploy/compose without a Docker daemon, deploy/kubernetes without a cluster: pinned images, limits, rights, networks, secrets
+	deploy/local/install prometheus
 	cd deploy/validate && $(GO) test ./...
 
 compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
-	deploy/compose/test/run
+	GO="$(GO)" deploy/compose/test/run
 
 kubernetes-rules: ## the rules of deploy/prometheus as objects of prometheus-operator, in deploy/kubernetes
 	deploy/kubernetes/rules >deploy/kubernetes/components/prometheus-operator/rules.yaml
 
 kubernetes-test: ## the agent's pod on podman, as root: rights, health, its readings at a broker and over a restart; after make images
-	deploy/kubernetes/test/run
+	GO="$(GO)" deploy/kubernetes/test/run
 
 licences: ## that what the programs are linked from is under licences that fit
 	GO="$(GO)" deploy/licences/check
@@ -160,7 +161,7 @@ hil-all: build pi ## that, and on emulated Raspberry Pis, which are slow
 
 quadlet: ## a Pi as a container host, in QEMU with podman: updates, and bad ones that are rolled back
 	deploy/quadlet/install
-	$(GO) test -tags quadlet -count 1 -timeout 30m -v ./deploy/quadlet $(ARGS)
+	$(GO) test -tags quadlet -count 1 -timeout 60m -v ./deploy/quadlet $(ARGS)
 
 bench: build ## the figures: the bridge on real servers, the demonstration
 	deploy/local/install

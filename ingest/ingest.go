@@ -285,10 +285,10 @@ func (i *Ingest) mongoClient() (*mongo.Client, error) {
 	if err := i.options.Registry.Register(lost); err != nil {
 		return nil, err
 	}
-	for _, reason := range fleet.LossReasons() {
-		lost.WithLabelValues(reason) // from 0 on, so that the first is an increase
-	}
 	reasons := &label.Set{Max: maxLossReasons}
+	for _, reason := range fleet.LossReasons() {
+		lost.WithLabelValues(reasons.Of(reason)) // from 0 on, so that the first is an increase
+	}
 	c := i.options.Config.Mongo
 	client, err := mongo.New(mongo.Options{
 		URI: c.URI.Reveal(), Database: c.Database, FramesTTL: c.FramesTTL, Logger: i.log,

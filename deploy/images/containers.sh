@@ -5,7 +5,7 @@
 # root on a fresh Debian 12. To be sourced by bash:
 #
 #   . deploy/images/containers.sh
-#   containers_install podman skopeo     what is absent, from Debian: any of podman, buildah, skopeo, docker-registry
+#   containers_install podman skopeo     what is absent, from Debian: any of podman, buildah, skopeo, docker-registry, jq
 #   containers_use DIR                   from here on, podman, buildah and skopeo work in DIR
 #   containers_load telltale-agent       the image of `make images` for this machine, as localhost/telltale-agent:latest
 #   containers_remove                    stops and removes all containers of DIR, and DIR
@@ -24,9 +24,15 @@ containers_install() {
   local packages=() name
   for name; do
     case $name in
-      podman) command -v podman >/dev/null && command -v runc >/dev/null || packages+=(podman runc catatonit iptables) ;;
-      buildah | skopeo | docker-registry) command -v "$name" >/dev/null || packages+=("$name") ;;
-      *) echo "containers_install: $name: want podman, buildah, skopeo or docker-registry" >&2; return 1 ;;
+      podman)
+        # podman may be there without what it only recommends. A pod is held open by catatonit.
+        local tool
+        for tool in podman runc catatonit iptables; do
+          [ -x "/usr/bin/$tool" ] || [ -x "/usr/sbin/$tool" ] || command -v "$tool" >/dev/null || packages+=("$tool")
+        done
+        ;;
+      buildah | skopeo | docker-registry | jq) command -v "$name" >/dev/null || packages+=("$name") ;;
+      *) echo "containers_install: $name: want podman, buildah, skopeo, docker-registry or jq" >&2; return 1 ;;
     esac
   done
   [ ${#packages[@]} = 0 ] && return

@@ -123,7 +123,7 @@ func documented(t *testing.T, role string) map[string][]string {
 // TestRights holds the script to the table of README.md, which the pipeline's test
 // on a real cluster finds to be enough.
 func TestRights(t *testing.T) {
-	for _, role := range []string{"bridge", "aggregate", "sink", "metrics"} {
+	for _, role := range []string{"bridge", "aggregate", "sink", "metrics", "scaler"} {
 		for verb, how := range map[string]string{"grant": "add", "revoke": "remove"} {
 			k := newTools(t)
 			if code, said := k.access("", verb, "u", role); code != 0 {
@@ -134,6 +134,42 @@ func TestRights(t *testing.T) {
 				t.Errorf("%s %s (-README.md +access):\n%s", verb, role, diff)
 			}
 		}
+	}
+}
+
+// TestScaler: the role scaler sees what KEDA is told to watch, and no more.
+func TestScaler(t *testing.T) {
+	text, err := os.ReadFile("../kubernetes/components/keda/scaling.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string][]string)
+	for _, match := range regexp.MustCompile(`(?m)^ +(consumerGroup|topic): (\S+)$`).FindAllSubmatch(text, -1) {
+		key := map[string]string{"consumerGroup": "Describe --group", "topic": "Describe --topic"}[string(match[1])]
+		want[key] = append(want[key], string(match[2]))
+		slices.Sort(want[key])
+		want[key] = slices.Compact(want[key])
+	}
+	k := newTools(t)
+	if code, said := k.access("", "grant", "u", "scaler"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	if diff := cmp.Diff(want, k.rights("add")); diff != "" || len(want) != 2 {
+		t.Errorf("-scaling.yaml +access:\n%s", diff)
+	}
+}
+
+// TestAllRoles: without a role a user is granted those of ingest, and no other's.
+func TestAllRoles(t *testing.T) {
+	all, each := newTools(t), newTools(t)
+	if code, said := all.access("", "grant", "u"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	if code, said := each.access("", "grant", "u", "bridge", "aggregate", "sink", "metrics"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	if diff := cmp.Diff(each.rights("add"), all.rights("add")); diff != "" {
+		t.Errorf("-the four +without a role:\n%s", diff)
 	}
 }
 
@@ -170,8 +206,10 @@ func TestRefusals(t *testing.T) {
 		{"long-enough-password\n", []string{"user", "a b"}, "user a b: want"},
 		{"", []string{"user"}, "user: want a name"},
 		{"", []string{"grant"}, "grant: want a name"},
-		{"", []string{"grant", "a", "boss"}, "role boss: want bridge, aggregate, sink or metrics"},
+		{"", []string{"grant", "a", "boss"}, "role boss: want bridge, aggregate, sink, metrics or scaler"},
+		{"", []string{"grant", "a", "lag"}, "role lag: want"},
 		{"", []string{"allow"}, "access grant NAME"},
+		{"", []string{"allow"}, "KAFKA_BIN"},
 	} {
 		k := newTools(t)
 		code, said := k.access(tt.input, tt.args...)

@@ -32,7 +32,13 @@ import (
 
 // lasts reports whether a certificate is valid for that many days from now.
 func lasts(c *x509.Certificate, days int) bool {
-	return c.NotBefore.Before(time.Now().Add(-50*time.Minute)) && time.Until(c.NotAfter.AddDate(0, 0, -days)).Abs() < time.Minute
+	return c.NotBefore.Before(time.Now().Add(-50*time.Minute)) && endsIn(c.NotAfter, days)
+}
+
+// endsIn reports whether an end is in that many days, but for the time that has
+// passed since it was set.
+func endsIn(end time.Time, days int) bool {
+	return time.Until(end.AddDate(0, 0, -days)).Abs() < 10*time.Minute
 }
 
 func TestContents(t *testing.T) {
@@ -91,7 +97,7 @@ func TestContents(t *testing.T) {
 			}
 		}
 	}
-	if len(f.revoked()) != 0 || time.Until(f.crl().NextUpdate.AddDate(0, 0, -365)).Abs() > time.Minute {
+	if len(f.revoked()) != 0 || !endsIn(f.crl().NextUpdate, 365) {
 		t.Errorf("the revocation list is %+v", f.crl())
 	}
 
@@ -127,11 +133,18 @@ func TestRefusals(t *testing.T) {
 	f := newFolder(t)
 	f.refuses(1, "there is no authority", "device", "pi-1")
 	f.refuses(1, "there is no authority", "list")
+	f.refuses(1, "there is no authority", "check")
 	f.refuses(2, "want 1 to 64 letters, digits, spaces", "ca", "a/b")
 	f.pki("ca", "--days", "100")
 	f.pki("server", "localhost", "--days", "9")
 	f.pki("device", "pi-1", "--days", "9")
 	f.pki("client", "telltale-ingest", "--days", "9")
+	torn, quoted := filepath.Join(t.TempDir(), "torn"), filepath.Join(t.TempDir(), `a"`)
+	for file, content := range map[string][]byte{torn: bytes.Replace(f.read("ca.crl"), []byte("\nM"), []byte("\nx"), 1), quoted: f.read("ca.crl")} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, test := range []struct {
 		code    int
 		message string
@@ -173,6 +186,12 @@ func TestRefusals(t *testing.T) {
 		{1, "device pi-9: there is none: want pki device pi-9", []string{"renew", "device", "pi-9"}},
 		{2, "revoke ca: want server, device or client", []string{"revoke", "ca", "telltale CA"}},
 		{2, "--passphrase-file: /nonexistent: want a file", []string{"crl", "--passphrase-file", "/nonexistent"}},
+		{2, "--metrics: not of list", []string{"list", "--metrics"}},
+		{2, "check --metrics: want the files", []string{"check", "--metrics"}},
+		{2, "want a name without", []string{"check", "--metrics", quoted}},
+		{1, "/nonexistent: want a file that can be read", []string{"check", "/nonexistent"}},
+		{1, "ca.key: want a certificate or a revocation list in PEM form", []string{"check", filepath.Join(f.dir, "private/ca.key")}},
+		{1, "torn: want certificates and revocation lists in PEM form", []string{"check", torn}},
 	} {
 		f.refuses(test.code, test.message, test.args...)
 	}
@@ -181,6 +200,7 @@ func TestRefusals(t *testing.T) {
 	}
 	f.refuses(1, "the authority's key is not here", "renew", "device", "pi-1", "--days", "9")
 	f.pki("list")
+	f.pki("check", "--days", "8")
 }
 
 func TestRenewAndRevoke(t *testing.T) {
@@ -255,11 +275,75 @@ func TestRenewAndRevoke(t *testing.T) {
 	}
 
 	f.pki("crl", "--days", "9")
-	if time.Until(f.crl().NextUpdate.AddDate(0, 0, -9)).Abs() > time.Minute || len(f.revoked()) != 2 {
+	if !endsIn(f.crl().NextUpdate, 9) || len(f.revoked()) != 2 {
 		t.Errorf("the list is %+v", f.crl())
 	}
 	if rows := f.list(); !slices.Contains(rows, row{"crl", "ca.crl", "valid, ends within 30 days"}) {
 		t.Errorf("list: %v", rows)
+	}
+}
+
+// TestCheck: what ends soon is told by lines and exit code, of the folder and of a
+// server's own files, and by metrics.
+func TestCheck(t *testing.T) {
+	f := newFolder(t)
+	f.pki("ca")
+	f.pki("server", "localhost", "--days", "40")
+	f.pki("device", "pi-1", "--days", "20")
+	f.pki("device", "pi-2", "--end", "20240201000000Z", "--start", "20240101000000Z")
+	f.pki("device", "pi-3", "--days", "10")
+	f.pki("revoke", "device", "pi-3")
+	f.pki("device", "pi-4", "--days", "10")
+	f.pki("renew", "device", "pi-4")
+	list := filepath.Join(f.dir, "ca.crl")
+	// says runs a check that must end with that code, and say of each of the files
+	// that it ends, or has.
+	says := func(code int, want []string, args ...string) {
+		t.Helper()
+		command := f.command(append([]string{"check"}, args...)...)
+		out, _ := command.CombinedOutput()
+		var got []string
+		for line := range strings.Lines(strings.ReplaceAll(string(out), f.dir+"/", "")) {
+			line = strings.TrimSpace(line)
+			got = append(got, strings.TrimSpace(line[:max(0, len(line)-len("2006-01-02 15:04"))]))
+		}
+		if diff := cmp.Diff(want, got); diff != "" || command.ProcessState.ExitCode() != code {
+			t.Errorf("check %s: exit code %d, want %d (-want +got):\n%s", args, command.ProcessState.ExitCode(), code, diff)
+		}
+	}
+	says(1, []string{"device/pi-1.crt ends on", "device/pi-2.crt has ended on"})
+	says(1, []string{"device/pi-2.crt has ended on"}, "--days", "19")
+	says(1, []string{"server/localhost.crt ends on", "device/pi-1.crt ends on", "device/pi-2.crt has ended on"}, "--days", "41")
+	f.pki("revoke", "device", "pi-2")
+	says(0, nil, "--days", "19")
+
+	f.pki("crl", "--days", "12")
+	says(1, []string{"ca.crl ends on"}, "--days", "13")
+	says(0, nil, "--days", "11")
+
+	t.Log("a host without the folder")
+	together := filepath.Join(t.TempDir(), "together")
+	if err := os.WriteFile(together, slices.Concat(f.read("server/localhost.key"), f.read("server/localhost.crt"), f.read("ca.crl")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := newFolder(t)
+	out, err := elsewhere.command("check", list, together, filepath.Join(f.dir, "ca.crt")).CombinedOutput()
+	end := f.crl().NextUpdate.UTC().Format("2006-01-02 15:04")
+	if want := list + " ends on " + end + "\n" + together + " ends on " + end + "\n"; err == nil || string(out) != want {
+		t.Errorf("%v: %s, want %s", err, out, want)
+	}
+	if _, err := os.Stat(elsewhere.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a check of files made a folder: %v", err)
+	}
+	got := elsewhere.pki("check", "--metrics", list, together, filepath.Join(f.dir, "server/localhost.crt"))
+	want := fmt.Sprintf(`# HELP telltale_certificate_expiry_timestamp_seconds Unix time at which the first certificate or revocation list in a file ends.
+# TYPE telltale_certificate_expiry_timestamp_seconds gauge
+telltale_certificate_expiry_timestamp_seconds{use="%s"} %d
+telltale_certificate_expiry_timestamp_seconds{use="%s"} %d
+telltale_certificate_expiry_timestamp_seconds{use="%s"} %d
+`, list, f.crl().NextUpdate.Unix(), together, f.crl().NextUpdate.Unix(), filepath.Join(f.dir, "server/localhost.crt"), f.certificate("server/localhost").NotAfter.Unix())
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
 }
 
@@ -268,7 +352,9 @@ func TestRequest(t *testing.T) {
 	f := newFolder(t)
 	f.pki("ca")
 	request := func(key any, dns ...string) string {
-		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "telltale-ingest"}, DNSNames: dns}, key)
+		// The units are what openssl says of a request that is right.
+		subject := pkix.Name{CommonName: "telltale-ingest", OrganizationalUnit: []string{"verify OK", "ASN1 OID: prime256v1"}}
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject, DNSNames: dns}, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -468,7 +554,7 @@ func TestReadme(t *testing.T) {
 		{"ca", "telltale CA", "valid"}, {"client", "telltale-ingest", "valid"}, {"crl", "ca.crl", "valid"},
 		{"device", "greenhouse-7", "revoked"}, {"device", "greenhouse-7", "revoked"}, {"device", "greenhouse-8", "valid"}, {"server", "broker.example", "valid"},
 	}
-	if diff := cmp.Diff(want, f.list(), cmp.AllowUnexported(row{})); diff != "" || ran != 9 {
+	if diff := cmp.Diff(want, f.list(), cmp.AllowUnexported(row{})); diff != "" || ran != 10 {
 		t.Errorf("%d commands; list (-want +got):\n%s", ran, diff)
 	}
 }

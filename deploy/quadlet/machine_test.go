@@ -28,8 +28,9 @@ import (
 const (
 	// bootLimit is for an emulated processor on a host that has others to do.
 	bootLimit = 10 * time.Minute
-	// kvmLimit is for one that is none.
-	kvmLimit = time.Minute
+	// kvmLimit is for one that is none. It comes up in seconds, but for a host that
+	// is busy; what KVM cannot do is told sooner.
+	kvmLimit = 3 * time.Minute
 )
 
 // machine is a Debian with podman and systemd in QEMU. Its I2C bus is a USB adapter.

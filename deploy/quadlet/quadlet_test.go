@@ -304,11 +304,11 @@ func (p *pi) restartsOffline() {
 	p.offline()
 	began := time.Now()
 	p.run("systemctl restart telltale-agent")
-	took := time.Since(began)
-	if status := p.status(); !strings.HasPrefix(status, "active: ") || !strings.Contains(status, "broker not connected") || took > p.startLimit() {
-		p.Errorf("offline it starts within %s and says %s", took, status)
+	// That it starts within TimeoutStartSec= is what systemctl has waited for.
+	if status := p.status(); !strings.HasPrefix(status, "active: ") || !strings.Contains(status, "broker not connected") {
+		p.Errorf("offline it says %s", status)
 	}
-	p.progress("v2 restarts offline within %.0fs: %s", took.Seconds(), p.status())
+	p.progress("v2 restarts offline within %.0fs: %s", time.Since(began).Seconds(), p.status())
 }
 
 // bootsOffline starts the machine anew without a network and a clock, and has both

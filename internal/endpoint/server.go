@@ -170,9 +170,13 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer answers everybody with the status, and those who may read /metrics with
-// the text too.
+// the text too. Wrong credentials are a refusal here as well: the text would tell
+// who guesses.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, text string) {
-	if s.guard.refuses(r) != "" {
+	if reason := s.guard.refuses(r); reason != "" {
+		if r.Header.Get("Authorization") != "" {
+			s.options.Refused(reason)
+		}
 		text = "ok"
 		if status != http.StatusOK {
 			text = "the reasons are in the log, and here for those with credentials"

@@ -188,6 +188,10 @@ func TestCredentials(t *testing.T) {
 					t.Errorf("%s: %d %q, %v; want 503 %q", path, status, body, err, want)
 				}
 			}
+			if tt.authorization != "" {
+				refused *= 2 // a guess at these two is one as well
+			}
+			s.expect(t, "unauthorized", refused)
 		})
 	}
 }

@@ -27,16 +27,23 @@ import (
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
 
-// sinkAddr is where the process that has the sink alone tells of itself.
-const sinkAddr = "127.0.0.1:29465"
+const (
+	// sinkAddr is where the process that has the sink alone tells of itself.
+	sinkAddr = "127.0.0.1:29465"
+
+	// wayAddr is where the tiny device looks for its broker, and finds none at
+	// first. Its port is none that the kernel gives to others meanwhile.
+	wayAddr = "127.0.0.1:29466"
+)
 
 // wayAddr is where the tiny device has its broker, once there is a way to it.
 const wayAddr = "127.0.0.1:21884"
 
 // shortened are the bounds of alerts that are not durations, and what the test
-// has in their place: like the durations, a sixtieth.
+// has in their place: like the durations, a sixtieth, but more for what statuses
+// say, which are a minute old, and for windows.
 var shortened = map[string]string{
-	"> 900": "> 15", "> 1800": "> 30", "> 1200": "> 60", "- 86400": "- 1440", "* 86400": "* 1440", "4 * 3600": "4 * 60",
+	"> 900": "> 15", "> 1800": "> 90", "> 1200": "> 60", "- 86400": "- 1440", "* 86400": "* 1440", "4 * 3600": "4 * 60",
 	"> 300": "> 5",
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // root is the repository's folder, seen from this package's.
@@ -32,10 +33,34 @@ func markdown(t *testing.T) []string {
 	return files
 }
 
-var link = regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
+var (
+	link      = regexp.MustCompile(`\]\(([^)#]*)(?:#([^)]*))?\)`)
+	codeBlock = regexp.MustCompile("(?ms)^```.*?^```")
+	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
 
-// TestLinks follows the links between the documents.
+// anchors returns what a link may name in a document: its headings, as GitHub
+// writes them.
+func anchors(text string) []string {
+	var all []string
+	for _, match := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			default:
+				return -1
+			}
+		}, match[1]))
+	}
+	return all
+}
+
+// TestLinks follows the links between the documents, to the heading that they name.
 func TestLinks(t *testing.T) {
+	named := 0
 	for _, file := range markdown(t) {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -45,10 +70,25 @@ func TestLinks(t *testing.T) {
 			if strings.Contains(match[1], "://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), match[1])); err != nil {
+			target := file
+			if match[1] != "" {
+				target = filepath.Join(filepath.Dir(file), match[1])
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", file, match[1], err)
+				continue
+			}
+			if match[2] == "" || filepath.Ext(target) != ".md" {
+				continue
+			}
+			named++
+			if linked, err := os.ReadFile(target); err != nil || !slices.Contains(anchors(string(linked)), match[2]) {
+				t.Errorf("%s links to #%s of %s, which has no such heading, %v", file, match[2], target, err)
 			}
 		}
+	}
+	if named < 20 {
+		t.Errorf("%d links to headings found, the agent's README alone has many", named)
 	}
 }
 
@@ -90,11 +130,46 @@ func TestMakeTargets(t *testing.T) {
 			if !strings.Contains("\n"+string(makefile), "\n"+words[1]+":") {
 				t.Errorf("%s says %q, the Makefile has no such target", file, line)
 			}
+			if match := goPattern.FindStringSubmatch(line); match != nil {
+				name, _, _ := strings.Cut(match[1], "/")
+				if tests := testsIn(t, suites[words[1]]); !hasTest(tests, name) {
+					t.Errorf("%s says %q: of the tests of make %s none is %s", file, line, words[1], name)
+				}
+			}
 		}
 	}
 	if checked < 2 {
 		t.Errorf("%d make commands found, the README has two", checked)
 	}
+}
+
+// suites are the folders whose tests a make target runs, of the targets that
+// documents have run one test alone.
+var suites = map[string]string{"hil": "simulator/hil", "scenario": "simulator/scenario"}
+
+// testsIn returns the names of the tests in a folder of the repository.
+func testsIn(t *testing.T, folder string) []string {
+	t.Helper()
+	sources, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+	if err != nil || len(sources) == 0 {
+		t.Errorf("%q has no tests, %v", folder, err)
+	}
+	var tests []string
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range goTests.FindAllStringSubmatch(string(text), -1) {
+			tests = append(tests, match[1])
+		}
+	}
+	return tests
+}
+
+// hasTest reports whether a pattern of go test -run finds one.
+func hasTest(tests []string, pattern string) bool {
+	return slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, pattern) })
 }
 
 var (
@@ -118,23 +193,11 @@ func TestGoTestCommands(t *testing.T) {
 				if !goPackage.MatchString(word) {
 					continue
 				}
-				sources, err := filepath.Glob(filepath.Join(root, word, "*_test.go"))
-				if err != nil || len(sources) == 0 {
-					t.Errorf("%s says %q: %s has no tests, %v", file, line, word, err)
-				}
-				for _, source := range sources {
-					text, err := os.ReadFile(source)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, match := range goTests.FindAllStringSubmatch(string(text), -1) {
-						tests = append(tests, match[1])
-					}
-				}
+				tests = append(tests, testsIn(t, word)...)
 			}
 			for _, match := range goPattern.FindAllStringSubmatch(line, -1) {
 				for name := range strings.SplitSeq(match[1], "|") {
-					if !slices.ContainsFunc(tests, func(test string) bool { return strings.HasPrefix(test, name) }) {
+					if !hasTest(tests, name) {
 						t.Errorf("%s says %q: there is no %s", file, line, name)
 					}
 				}

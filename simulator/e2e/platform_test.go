@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/telltale-iot/telltale/agent"
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/climate"
@@ -117,6 +119,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 	if err := os.WriteFile(filepath.Join(image, "telltale-ingest"), binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	broker := mqttByTLS(t, image)
 	t.Cleanup(func() {
 		out, err := exec.Command("podman", append(podman, "rm", "--force", "--time", "5", "--all")...).CombinedOutput()
 		if err != nil {
@@ -125,7 +128,8 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 	})
 	launch(t, "podman", append(podman, "run", "--name", "ingest", "--network=host", "--read-only", "--cap-drop=all", "--user=65532:65532",
 		"--rootfs", image, "/telltale-ingest", "run",
-		"--mqtt-url", "tcp://"+mqttAddr, "--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "3",
+		"--mqtt-url", "tls://"+broker, "--mqtt-tls-ca-file", "/ca.crt", "--mqtt-tls-cert-file", "/client.crt", "--mqtt-tls-key-file", "/client.key",
+		"--kafka-brokers", "["+kafkaAddr+"]", "--kafka-partitions", "3",
 		"--mongo-uri", mongoURI(), "--mongo-database", databaseName, "--aggregate-window", "5s", "--aggregate-idle", "5s",
 		"--metrics-listen", metricsAddr, "--metrics-remote-write-url", "http://"+prometheusAddr+"/api/v1/write", "--metrics-time-series")...)
 	socket := "unix://" + filepath.Join(dir, "podman.sock")
@@ -138,6 +142,28 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 		return err == nil
 	})
 	launch(t, exporter(t, "cadvisor"), "-podman", socket, cadvisorAddr)
+}
+
+// mqttByTLS returns where the broker is reached by TLS, with the certificates that
+// it puts into the folder: so ingest has some, whose ends it tells.
+func mqttByTLS(t *testing.T, folder string) (addr string) {
+	t.Helper()
+	end := time.Now().Add(100 * 24 * time.Hour)
+	authority := certificatetest.Authority(t, end)
+	server, client := authority.Issue(t, "127.0.0.1", end), authority.Issue(t, "telltale-ingest", end.Add(-60*24*time.Hour))
+	for name, content := range map[string][]byte{"ca.crt": authority.PEM(), "client.crt": client.PEM(), "client.key": client.KeyPEM(t)} {
+		// ingest has another user.
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority.Pool(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newGateOn(t, listener, mqttAddr).addr
 }
 
 // exporter returns the path of one that deploy/local has built.

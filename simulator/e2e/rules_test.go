@@ -63,10 +63,14 @@ func rules(t *testing.T) (all []rule) {
 
 const runbooks = "https://github.com/telltale-iot/telltale/blob/main/deploy/prometheus/runbooks/"
 
-// TestAlertsHaveRunbooks: each alert says what it is about, and has a page that
-// names it and says what to look at, what to do, and when it is over. No page is
-// of no alert.
+// TestAlertsHaveRunbooks: each alert says what it is about, is in the README's
+// table, and has a page that names it and says what to look at, what to do, and
+// when it is over. No page is of no alert.
 func TestAlertsHaveRunbooks(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	pages := map[string]bool{}
 	for _, r := range rules(t) {
 		if r.Alert == "" {
@@ -89,6 +93,10 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 			continue
 		}
 		pages[page] = true
+		title, _, _ := strings.Cut(strings.TrimPrefix(string(text), "# "), "\n")
+		if row := fmt.Sprintf("| `%s` | %s | [%s](runbooks/%s) |\n", r.Alert, r.Labels["severity"], title, page); !strings.Contains(string(readme), row) {
+			t.Errorf("deploy/prometheus/README.md does not have %q", row)
+		}
 		for _, want := range []string{r.Alert, "\n## Look\n", "\n## Do\n", "\n## Over\n"} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("%s, the page of %s, does not have %q", page, r.Alert, want)
@@ -190,7 +198,7 @@ var (
 )
 
 // promWords are what an expression has beside names of metrics.
-var promWords = strings.Fields("sort sum max min count rate increase resets absent time clamp_min predict_linear last_over_time histogram_quantile" +
+var promWords = strings.Fields("sort sum max min count rate increase resets changes absent time clamp_min predict_linear last_over_time max_over_time histogram_quantile" +
 	" and or unless by on without ignoring group_left bool")
 
 // unknownMetrics returns the names in an expression that are of no metric.

@@ -24,12 +24,13 @@ goes to standard error; a configuration that reads the chips goes to standard ou
 so that it can be kept in a file. The exit code is 1, and there is no configuration, if
 there is no chip that an agent can read.
 
-It reads one byte of each address from 0x08 to 0x77, as "i2cdetect -r" does. Only at
-0x76 and 0x77, and only if something answers there, it writes: one byte, the address of
-the register in which a BME280 or BMP280 has its id. A PCA9548 multiplexer, which can
-have these addresses too, takes that byte for a choice of channels. A BH1750 has no id:
-what answers at 0x23 or 0x5c and gives two bytes is probably one. Addresses that a
-driver of the kernel has are left alone. It may be used while an agent runs.`,
+It reads one byte of each address from 0x08 to 0x77, as "i2cdetect -r" does. Where a
+chip that an agent can read may be, it also writes: the address of the register in which
+such a chip has its id or, at 0x40 and 0x44 to 0x46, a command that only asks. A PCA9548
+multiplexer at 0x76 or 0x77 takes such a byte for a choice of channels. An AHT20 and a
+BH1750 have no id: what answers as one of them would is probably one. The agent's README
+has each address and byte. Addresses that a driver of the kernel has are left alone. It
+may be used while an agent runs.`,
 		Example: `  telltale-agent detect > agent.yaml
   telltale-agent detect --bus 1 --device greenhouse-7 --mqtt-url tls://broker:8883 > agent.yaml`,
 		Args: cobra.NoArgs,

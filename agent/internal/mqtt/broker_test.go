@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -267,6 +268,13 @@ func run(t *testing.T, o Options) *running {
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// fails waits for ten or more attempts that failed for a reason.
+func (r *running) fails(t *testing.T, reason string) {
+	t.Helper()
+	attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="` + reason + `"\} [1-9]\d`)
+	await.True(t, patience, "ten attempts fail: "+reason, func() bool { return attempts.MatchString(r.metrics()) })
 }
 
 func (r *running) metrics() string {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +14,8 @@ import (
 
 	pahopackets "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
 const (
@@ -133,10 +134,7 @@ func TestBrokerAway(t *testing.T) {
 	if got, want := wait(t, c.log.lines, "a log line"), `level=WARN msg="broker unavailable" reason=network`; got != want {
 		t.Errorf("log %q, want %q", got, want)
 	}
-	attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="network"\} [1-9]\d`)
-	for !attempts.MatchString(c.metrics()) { // ten or more
-		runtime.Gosched()
-	}
+	c.fails(t, "network")
 	startBroker(t, addr, nil, &rules{})
 	wait(t, c.events.connected, "Connected")
 	if got, want := wait(t, c.log.lines, "a log line"), `level=INFO msg="broker connected"`; got != want {
@@ -145,13 +143,14 @@ func TestBrokerAway(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	ours, theirs := newAuthority(t), newAuthority(t)
+	end := time.Now().Add(time.Hour)
+	ours, theirs := certificatetest.Authority(t, end), certificatetest.Authority(t, end)
 	server := func(name string) *tls.Config {
-		return &tls.Config{Certificates: []tls.Certificate{ours.issue(t, name)}}
+		return &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, name, end).TLS()}}
 	}
-	trust := func(a *authority, name string) func() (*tls.Config, error) {
+	trust := func(a *certificatetest.Issued, name string) func() (*tls.Config, error) {
 		return func() (*tls.Config, error) {
-			return &tls.Config{RootCAs: a.pool(), ServerName: name, MinVersion: tls.VersionTLS12}, nil
+			return &tls.Config{RootCAs: a.Pool(), ServerName: name, MinVersion: tls.VersionTLS12}, nil
 		}
 	}
 	tests := []struct {
@@ -170,13 +169,13 @@ func TestRefusals(t *testing.T) {
 		{"TLS, another name", server("broker.example"), rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
 		{"TLS, another authority", server("127.0.0.1"), rules{}, func(o *Options) { o.TLS = trust(theirs, "") }, "tls"},
 		{"TLS 1.1", &tls.Config{Certificates: server("127.0.0.1").Certificates, MaxVersion: tls.VersionTLS11}, rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
-		{"client certificate missing", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()},
+		{"client certificate missing", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()},
 			rules{}, func(o *Options) { o.TLS = trust(ours, "") }, "tls"},
-		{"client certificate", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()},
+		{"client certificate", &tls.Config{Certificates: server("127.0.0.1").Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()},
 			rules{}, func(o *Options) {
-				pair := ours.issue(t, "dev")
+				pair := ours.Issue(t, "dev", end).TLS()
 				o.TLS = func() (*tls.Config, error) {
-					return &tls.Config{RootCAs: ours.pool(), Certificates: []tls.Certificate{pair}}, nil
+					return &tls.Config{RootCAs: ours.Pool(), Certificates: []tls.Certificate{pair}}, nil
 				}
 			}, ""},
 		{"TLS files", server("127.0.0.1"), rules{}, func(o *Options) {
@@ -202,10 +201,7 @@ func TestRefusals(t *testing.T) {
 			if got, want := wait(t, c.log.lines, "a log line"), `level=ERROR msg="broker refuses the agent" reason=`+tt.reason; got != want {
 				t.Errorf("log %q, want %q", got, want)
 			}
-			attempts := regexp.MustCompile(`telltale_agent_mqtt_connect_errors_total\{reason="` + tt.reason + `"\} [1-9]\d`)
-			for !attempts.MatchString(c.metrics()) { // ten or more
-				runtime.Gosched()
-			}
+			c.fails(t, tt.reason)
 			select {
 			case line := <-c.log.lines:
 				t.Errorf("log %q, want nothing after the first line", line)

@@ -19,7 +19,7 @@ func refusalHint(reason string) string {
 	switch reason {
 	case "tls":
 		return "the certificates do not fit: is mqtt.tls.ca_file the broker's authority, is the host in mqtt.url the name in the broker's certificate, " +
-			"has mqtt.tls.cert_file expired or been revoked, is the clock right?"
+			"has mqtt.tls.cert_file expired or been revoked, has the broker's revocation list ended, is the clock right?"
 	case "tls_files":
 		return "files that mqtt.tls names cannot be used: telltale-agent check says which and why"
 	case "not_authorized":

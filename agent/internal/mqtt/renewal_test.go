@@ -3,15 +3,13 @@ package mqtt
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/telltale-iot/telltale/agent/internal/config"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 	"github.com/telltale-iot/telltale/internal/settings"
 )
 
@@ -26,35 +24,29 @@ func newFiles(t *testing.T) *files {
 	return &files{t, settings.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}}
 }
 
-func (f *files) write(name, kind string, der []byte) {
-	f.t.Helper()
-	must(f.t, os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+func (f *files) trust(a *certificatetest.Issued) { certificatetest.Write(f.t, f.tls.CAFile, a.PEM()) }
+
+func (f *files) certificate(pair *certificatetest.Issued) {
+	certificatetest.Write(f.t, f.tls.CertFile, pair.PEM())
 }
 
-func (f *files) trust(a *authority) { f.write(f.tls.CAFile, "CERTIFICATE", a.certificate.Raw) }
-
-func (f *files) certificate(pair tls.Certificate) {
-	f.write(f.tls.CertFile, "CERTIFICATE", pair.Certificate[0])
-}
-
-func (f *files) key(pair tls.Certificate) {
-	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	must(f.t, err)
-	f.write(f.tls.KeyFile, "PRIVATE KEY", der)
+func (f *files) key(pair *certificatetest.Issued) {
+	certificatetest.Write(f.t, f.tls.KeyFile, pair.KeyPEM(f.t))
 }
 
 // TestRenewedFiles replaces the client's certificate, then all three files at a
 // change of authorities: each is used at the next connection. Between the writing
 // of a certificate and of its key there is no connection, and no end either.
 func TestRenewedFiles(t *testing.T) {
-	before, after := newAuthority(t), newAuthority(t)
-	var authority atomic.Pointer[authority]
+	end := time.Now().Add(time.Hour)
+	before, after := certificatetest.Authority(t, end), certificatetest.Authority(t, end)
+	var authority atomic.Pointer[certificatetest.Issued]
 	authority.Store(before)
 	seen := make(chan []byte, 100) // the certificates of the clients that are let in
 	b := startBroker(t, "127.0.0.1:0", &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		a := authority.Load()
 		return &tls.Config{
-			Certificates: []tls.Certificate{a.issue(t, "127.0.0.1")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(),
+			Certificates: []tls.Certificate{a.Issue(t, "127.0.0.1", end).TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool(),
 			VerifyConnection: func(s tls.ConnectionState) error {
 				seen <- s.PeerCertificates[0].Raw
 				return nil
@@ -65,7 +57,7 @@ func TestRenewedFiles(t *testing.T) {
 	files := newFiles(t)
 	broker := config.MQTT{URL: "tls://" + network.Addr().String(), TLS: files.tls}
 
-	first, second, third := before.issue(t, "dev"), before.issue(t, "dev"), after.issue(t, "dev")
+	first, second, third := before.Issue(t, "dev", end), before.Issue(t, "dev", end), after.Issue(t, "dev", end)
 	files.trust(before)
 	files.certificate(first)
 	files.key(first)
@@ -73,14 +65,14 @@ func TestRenewedFiles(t *testing.T) {
 	o.TLS = func() (*tls.Config, error) { return broker.ClientTLS() }
 	o.BackoffMin, o.BackoffMax = time.Millisecond, 20*time.Millisecond
 	c := run(t, o)
-	connectedWith := func(what string, pair tls.Certificate) {
+	connectedWith := func(what string, pair *certificatetest.Issued) {
 		t.Helper()
 		wait(t, c.events.connected, "a connection with "+what)
 		var got []byte
 		for len(seen) > 0 {
 			got = <-seen
 		}
-		if !bytes.Equal(got, pair.Certificate[0]) {
+		if !bytes.Equal(got, pair.Raw) {
 			t.Errorf("connected with another certificate than %s", what)
 		}
 	}

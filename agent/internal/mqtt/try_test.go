@@ -7,13 +7,16 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
 // TestTry has a Client connected all the while, which must not notice.
 func TestTry(t *testing.T) {
-	ours := newAuthority(t)
+	end := time.Now().Add(time.Hour)
+	ours := certificatetest.Authority(t, end)
 	trust := func() (*tls.Config, error) {
-		return &tls.Config{RootCAs: ours.pool(), MinVersion: tls.VersionTLS12}, nil
+		return &tls.Config{RootCAs: ours.Pool(), MinVersion: tls.VersionTLS12}, nil
 	}
 	for _, tt := range []struct {
 		name   string
@@ -28,7 +31,9 @@ func TestTry(t *testing.T) {
 		{"wrong password", rules{password: "secret"}, false, func(o *Options) { o.Password = "guess" }, "not_authorized"},
 		{"receipts denied", rules{denied: receiptsTopic}, false, func(*Options) {}, "subscription_refused"},
 		{"another authority", rules{}, true, func(o *Options) {
-			o.TLS = func() (*tls.Config, error) { return &tls.Config{RootCAs: newAuthority(t).pool()}, nil }
+			o.TLS = func() (*tls.Config, error) {
+				return &tls.Config{RootCAs: certificatetest.Authority(t, end).Pool()}, nil
+			}
 		}, "tls"},
 		{"TLS files", rules{}, true, func(o *Options) {
 			o.TLS = func() (*tls.Config, error) { return nil, errors.New("no file") }
@@ -39,7 +44,7 @@ func TestTry(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			scheme, config := "tcp://", (*tls.Config)(nil)
 			if tt.tls {
-				scheme, config = "tls://", &tls.Config{Certificates: []tls.Certificate{ours.issue(t, "127.0.0.1")}}
+				scheme, config = "tls://", &tls.Config{Certificates: []tls.Certificate{ours.Issue(t, "127.0.0.1", end).TLS()}}
 			}
 			b := startBroker(t, "127.0.0.1:0", config, &tt.rules)
 			agent := options(scheme + b.addr())

@@ -9,6 +9,9 @@ func ofDevice(series, more string) string {
 	return "max by (device" + more + ") (" + series + `{device=~"$device"})`
 }
 
+// The colours of a certificate's days; of fewer than 14 an alert tells.
+var certificateSteps = []step{{0, "red"}, {14, "orange"}, {30, "green"}}
+
 func fleet() board {
 	bad := []step{{0, "green"}, {1, "red"}}
 	online := []name{{"1", "online", "green"}, {"0", "offline", "red"}}
@@ -65,7 +68,7 @@ func fleet() board {
 			}},
 			{"Devices", []panel{
 				{
-					kind: table, title: "Each device", unit: "short", width: gridWidth, height: 10, description: "One line for each device that is online. Normal: up for days, the status some minutes old at most, a buffer that is nearly empty.",
+					kind: table, title: "Each device", unit: "short", width: gridWidth, height: 10, description: "One line for each device; of one that is offline there is but the age of its status. Normal: up for days, the status some minutes old at most, a buffer that is nearly empty.",
 					queries: []query{
 						{ofDevice("telltale_device_info", "version") + " * on (device) group_left " + ofDevice("telltale_device_uptime_seconds", ""), ""},
 						{"time() - " + ofDevice("telltale_device_status_timestamp_seconds", ""), ""},
@@ -106,14 +109,14 @@ func fleet() board {
 			}},
 			{"Certificates and statuses", []panel{
 				{
-					kind: bars, title: "Days until a device's certificate ends", unit: "d", runbook: "certificate", decimals: ptr(0.0), steps: []step{{0, "red"}, {14, "orange"}, {30, "green"}},
+					kind: bars, title: "Days until a device's certificate ends", unit: "d", runbook: "certificate", decimals: ptr(0.0), steps: certificateSteps,
 					description: "Of the twenty that end first. Normal: more than 30. Absent for devices without a certificate of their own.",
 					queries:     []query{{"bottomk(20, (" + ofDevice("telltale_device_certificate_expiry_timestamp_seconds", "") + " - time()) / 86400)", "{{device}}"}},
 				},
 				{
 					kind: lines, title: "Statuses", unit: "cps", runbook: "cap-reached", description: "Messages on the status topics, and those that are refused, by reason. Normal: none refused.",
 					queries: []query{
-						{rate("telltale_fleet_statuses_total", ""), "taken"},
+						{rate("telltale_fleet_statuses_total", ""), "all"},
 						{rate("telltale_fleet_statuses_refused_total", "reason"), "refused, {{reason}}"},
 					},
 				},

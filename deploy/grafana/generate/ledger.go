@@ -38,7 +38,7 @@ func ledger() board {
 					queries: []query{{over("telltale_aggregate_readings_missing_total", "") + " - " + over("telltale_aggregate_readings_resolved_total", ""), "missing"}},
 				},
 				{
-					kind: number, title: "Refused", unit: "none", runbook: "dead-letters", decimals: ptr(0.0), steps: bad, description: "Messages and readings in the dead-letter topic. Normal: 0.",
+					kind: number, title: "Refused", unit: "none", runbook: "dead-letters", decimals: ptr(0.0), steps: bad, description: "Messages and readings that the bridge has put into the dead-letter topic. Normal: 0.",
 					queries: []query{{over("telltale_bridge_dead_letters_total", ""), "refused"}},
 				},
 				{

@@ -40,8 +40,8 @@ func pipeline() board {
 				},
 				{
 					kind: number, title: "Behind", unit: "s", runbook: "consumer-lag", steps: []step{{0, "green"}, {30, "yellow"}, {300, "red"}},
-					description: "For how long the consumer group that is behind most has been. Normal: 0, or seconds.",
-					queries:     []query{{"max(telltale_kafka_group_lag_seconds)", "behind"}},
+					description: "For how long the consumer group that is behind most has been, but for those of windows, which wait for an open window. Normal: 0, or seconds.",
+					queries:     []query{{`max(telltale_kafka_group_lag_seconds{group!~"telltale-(aggregate|places)"})`, "behind"}},
 				},
 				{
 					kind: number, title: "Unacknowledged", unit: "short", steps: []step{{0, "green"}, {500, "yellow"}, {5000, "red"}},
@@ -121,7 +121,7 @@ func pipeline() board {
 				},
 				{
 					kind: lines, title: "Readings that are lost or missing", unit: "percentunit", runbook: "objectives", min: ptr(0.0),
-					description: "Share of the readings that were declared lost, are missing or were refused, over an hour and over three days. Normal: 0.",
+					description: "Share of the readings that were declared lost or are missing, over an hour and over three days. Normal: 0.",
 					queries:     []query{{"telltale:completeness_bad:ratio_rate1h", "over 1 h"}, {"telltale:completeness_bad:ratio_rate3d", "over 3 d"}},
 				},
 				{
@@ -133,11 +133,11 @@ func pipeline() board {
 			}},
 			{"Consumer lag", []panel{
 				{
-					kind: lines, title: "Lag by group", unit: "short", runbook: "consumer-lag", description: "Records after the offset that the group has committed. Normal: below a few seconds' worth, a saw tooth; a line that grows is a group that is too slow or stands.",
+					kind: lines, title: "Lag by group", unit: "short", runbook: "consumer-lag", description: "Records after the offset that the group has committed. Normal: below a few seconds' worth, of aggregate and places up to a window's, a saw tooth; a line that grows is a group that is too slow or stands.",
 					queries: []query{{"sum by (group) (max by (group, topic, partition) (telltale_kafka_group_lag_records))", "{{group}}"}},
 				},
 				{
-					kind: lines, title: "Time behind by group", unit: "s", runbook: "consumer-lag", description: "For how long there has been a record that the group has not committed. Normal: less than half a minute.",
+					kind: lines, title: "Time behind by group", unit: "s", runbook: "consumer-lag", description: "For how long there has been a record that the group has not committed. Normal: less than half a minute; of aggregate and places up to a window and what it waits for.",
 					queries: []query{{"max by (group) (telltale_kafka_group_lag_seconds)", "{{group}}"}},
 				},
 				{
@@ -192,8 +192,9 @@ func pipeline() board {
 					},
 				},
 				{
-					kind: lines, title: "MongoDB", unit: "cps", runbook: "retries", description: "Commands that failed and are sent again, by operation. Normal: none; some while the database elects a primary.",
+					kind: lines, title: "MongoDB", unit: "cps", runbook: "retries", description: "What failed, by reason, and what is tried again, by operation. Normal: none; some while the database elects a primary.",
 					queries: []query{
+						{rate("telltale_mongo_failures_total", "reason"), "failed, {{reason}}"},
 						{rate("telltale_sink_retries_total", "operation"), "sink, {{operation}}"},
 						{rate("telltale_aggregate_retries_total", "operation"), "aggregate, {{operation}}"},
 					},
@@ -212,6 +213,13 @@ func pipeline() board {
 						{rate("telltale_mqtt_connections_lost_total", "client"), "lost, {{client}}"},
 						{rate("telltale_mqtt_connect_failures_total", "client"), "failed, {{client}}"},
 					},
+				},
+			}},
+			{"Certificates", []panel{
+				{
+					kind: bars, title: "Days until ingest's certificates end", unit: "d", width: gridWidth, runbook: "certificate", decimals: ptr(0.0), steps: certificateSteps,
+					description: "By what they are for: with _ca the authority's, else ingest's own. Of several processes the one that ends first. Normal: more than 30. Absent for what is not used by TLS.",
+					queries:     []query{{"(min by (use) (telltale_certificate_expiry_timestamp_seconds) - time()) / 86400", "{{use}}"}},
 				},
 			}},
 		},

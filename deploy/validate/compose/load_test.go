@@ -18,15 +18,19 @@ const (
 )
 
 // load returns the project that the files describe, with the services of all
-// profiles, as whoever sets no variable has it. A field that is unknown is an
-// error.
+// profiles, as whoever sets no variable has it; files of variables, which
+// make-secrets makes, are named in it and not read. A path that is not absolute is
+// one of the folder. A field that is unknown is an error.
 func load(t *testing.T, files ...string) *types.Project {
 	t.Helper()
 	var paths []string
 	for _, file := range files {
-		paths = append(paths, filepath.Join(folder, file))
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(folder, file)
+		}
+		paths = append(paths, file)
 	}
-	options, err := cli.NewProjectOptions(paths, cli.WithWorkingDirectory(folder), cli.WithProfiles([]string{"*"}), cli.WithEnv(nil))
+	options, err := cli.NewProjectOptions(paths, cli.WithWorkingDirectory(folder), cli.WithProfiles([]string{"*"}), cli.WithEnv(nil), cli.WithoutEnvironmentResolution)
 	if err != nil {
 		t.Fatal(err)
 	}

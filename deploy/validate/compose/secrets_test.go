@@ -63,14 +63,23 @@ func TestSecretsAreMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range load(t, "compose.yaml").Secrets {
-		file, err := filepath.Rel(base, s.File)
+	want := func(name, path string) {
+		file, err := filepath.Rel(base, path)
 		if err != nil || strings.HasPrefix(file, "..") {
-			t.Errorf("secret %s is not of the folder that git ignores: %s", name, s.File)
+			t.Errorf("%s is not of the folder that git ignores: %s", name, path)
 		}
 		wanted[file] = true
 		if first[file] == "" {
-			t.Errorf("secret %s: make-secrets makes no %s", name, file)
+			t.Errorf("%s: make-secrets makes no %s", name, file)
+		}
+	}
+	project := load(t, "compose.yaml")
+	for name, s := range project.Secrets {
+		want("secret "+name, s.File)
+	}
+	for name, s := range project.Services {
+		for _, e := range s.EnvFiles {
+			want("variables of "+name, e.Path)
 		}
 	}
 	passwords := make(map[string]string)
@@ -97,6 +106,22 @@ func TestSecretsAreMade(t *testing.T) {
 	}
 	if !strings.Contains(read(t, filepath.Join(repository, ".gitignore")), "\n/deploy/compose/secrets/\n") {
 		t.Error("git does not ignore deploy/compose/secrets")
+	}
+}
+
+// TestShareGroup: the bridges divide the agents' frames among themselves, in a
+// group whose name is another in every installation.
+func TestShareGroup(t *testing.T) {
+	one, other := makeSecrets(t), makeSecrets(t)
+	group := func(dir string) string { return read(t, filepath.Join(dir, "ingest", "mqtt.env")) }
+	if !regexp.MustCompile(`^TELLTALE_MQTT_SHARE_GROUP=[0-9a-f]{16}\n$`).MatchString(group(one)) || group(one) == group(other) {
+		t.Errorf("the groups are %q and %q", group(one), group(other))
+	}
+	for name, s := range load(t, "compose.yaml").Services {
+		has := len(s.EnvFiles) == 1 && strings.HasSuffix(s.EnvFiles[0].Path, "/ingest/mqtt.env") && bool(s.EnvFiles[0].Required)
+		if bridge := value(s, "TELLTALE_ROLES") == "[bridge]"; has != bridge || !has && len(s.EnvFiles) > 0 {
+			t.Errorf("%s has the variables of %v", name, s.EnvFiles)
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func TestIngestTakesItsConfiguration(t *testing.T) {
 		for name, value := range s.Environment {
 			command.Env = append(command.Env, name+"="+*value)
 		}
+		for _, e := range s.EnvFiles {
+			command.Env = append(command.Env, strings.Fields(read(t, filepath.Join(secrets, "ingest", filepath.Base(e.Path))))...)
+		}
 		out, err := command.CombinedOutput()
 		if err == nil || command.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "connect") {
 			t.Errorf("exit code %d, %s: want 1, as nobody answers", command.ProcessState.ExitCode(), out)

@@ -1,5 +1,5 @@
 // Package device has what all drivers share: the transactions of one chip, and the
-// frame of a reading.
+// skeleton of a reading.
 package device
 
 import (

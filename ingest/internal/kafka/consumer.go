@@ -145,8 +145,13 @@ func (c *Consumer) Run(ctx context.Context, handle func(ctx context.Context, p *
 			}
 		default:
 			c.failures.over("join", groupScope(c.options.Group))
-			pause.Reset()
+			unseen := c.unseen.Swap(false)
 			c.start(ctx, cancel, generation, handle)
+			if unseen {
+				lookAgain(ctx, generation, pause.NextBackOff())
+			} else {
+				pause.Reset()
+			}
 		}
 	}
 }
@@ -169,6 +174,15 @@ func (b balancer) AssignGroups(members []kafkago.GroupMember, partitions []kafka
 	return b.GroupBalancer.AssignGroups(members, partitions)
 }
 
+// lookAgain waits and ends a generation in which no topic was seen. A broker tells
+// of a topic a moment after it was made; kafka-go's watch for changes may begin
+// after that moment, and then sees none. Where there is no topic, generation would
+// follow on generation at once.
+func lookAgain(ctx context.Context, g *kafkago.Generation, wait time.Duration) {
+	g.Start(func(ctx context.Context) { _ = sleep(ctx, wait) }) // its end is the generation's
+	_ = sleep(ctx, wait)                                        // its error is ctx's, as Run sees
+}
+
 // start runs handle for the partitions of a generation; kafka-go waits for them
 // when the generation ends.
 func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g *kafkago.Generation, handle func(context.Context, *Assignment) error) {
@@ -179,11 +193,6 @@ func (c *Consumer) start(ctx context.Context, cancel context.CancelCauseFunc, g 
 	}
 	slices.Sort(ids)
 	c.log.Info("partitions assigned", "generation", g.ID, "partitions", ids)
-	if c.unseen.Swap(false) {
-		// A broker tells of a topic a moment after it was made. kafka-go's watch for
-		// changes may begin after that moment, and then sees none.
-		g.Start(func(ctx context.Context) { _ = sleep(ctx, joinBackoff) }) // its end is the generation's
-	}
 	shared := &generation{Generation: g}
 	for _, p := range assigned {
 		a := &Assignment{consumer: c, generation: shared, id: p.ID, next: p.Offset}

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // collector is a handler that keeps what it is given.
@@ -197,6 +198,31 @@ func TestConsumerOfATopicJustMade(t *testing.T) {
 	if !hidden.Load() {
 		t.Error("the topic was never hidden")
 	}
+}
+
+// TestConsumerWithoutATopic: a topic that is not there is looked for with pauses,
+// and is read once it is.
+func TestConsumerWithoutATopic(t *testing.T) {
+	c := kafkatest.Start(t, kfake.NumBrokers(1))
+	var joins atomic.Int64
+	c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		joins.Add(1)
+		return nil, nil, false
+	})
+	began := time.Now()
+	got := newCollector()
+	startConsumer(t, c.ListenAddrs(), got.handle)
+	await.True(t, patience, "the group is joined again", func() bool { return joins.Load() > 2 })
+	took := time.Since(began)
+	if most := 3 + int64(took/(joinBackoff/4)); joins.Load() > most {
+		t.Errorf("joined %d times in %v, want at most %d", joins.Load(), took, most)
+	}
+	client := newClient(t, Options{Brokers: c.ListenAddrs()})
+	if err := client.EnsureTopics(t.Context(), []Topic{{Name: frames, Partitions: 2, Replication: 1}}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	got.until(t, "both partitions", func() bool { return len(got.owned) == 2 })
 }
 
 // TestConsumerSurvivesTheBroker: the broker goes away with a consumer running

@@ -139,7 +139,6 @@ func Reason(err error) string {
 	var route *rawproduce.Error // the transport's metadata changed since ours was taken from it
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var alert tls.AlertError
 	switch {
 	case errors.As(err, &code):
 		if reason, ok := codeReasons[code]; ok {
@@ -154,7 +153,7 @@ func Reason(err error) string {
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
-	case errors.As(err, &certificate), errors.As(err, &plain), errors.As(err, &alert):
+	case errors.As(err, &certificate), errors.As(err, &plain), refusal.Alert(err) != nil:
 		return "tls"
 	case errors.As(err, &network):
 		if network.Timeout() {

@@ -46,7 +46,6 @@ func (c *Client) explain(err error, topic, group string) error {
 	var about *topicError
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var alert tls.AlertError
 	if errors.As(err, &about) {
 		topic = about.topic
 	}
@@ -59,8 +58,10 @@ func (c *Client) explain(err error, topic, group string) error {
 		r.Err = certificate
 	case errors.As(err, &plain):
 		r.Message, r.Hint = brokers+" does not answer in TLS", "see kafka.tls_enabled and the port in kafka.brokers"
-	case errors.As(err, &alert):
-		r.Message, r.Hint = brokers+" refuses the TLS handshake", "see kafka.tls.cert_file: it may want a client's certificate"
+	case refusal.Alert(err) != nil:
+		r.Message = brokers + " and this client do not agree on TLS"
+		r.Hint = "see kafka.tls.cert_file: it may want a client's certificate, or one that it trusts and that has not expired"
+		r.Err = refusal.Alert(err)
 	case !errors.As(err, &code):
 		return c.hint(err)
 	case code == kafkago.SASLAuthenticationFailed:

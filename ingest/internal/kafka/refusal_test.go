@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -21,6 +24,7 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
 	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
 // TestExplain: which errors are the cluster's refusals, of what, and that they name
@@ -50,7 +54,8 @@ func TestExplain(t *testing.T) {
 		{plain, kafkago.ClusterAuthorizationFailed, "cluster", "cluster_authorization_failed", "does not allow a client without a name"},
 		{named, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "", "tls", "certificate that is not trusted"},
 		{named, tls.RecordHeaderError{Msg: "no TLS"}, "", "tls", "does not answer in TLS"},
-		{named, fmt.Errorf("remote: %w", tls.AlertError(116)), "", "tls", "kafka.tls.cert_file"},
+		{named, fmt.Errorf("dial: %w", &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}), "", "tls", "do not agree on TLS: remote error: tls: certificate required; see kafka.tls.cert_file"},
+		{plain, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "", "", "dial: connection refused"},
 		{named, io.EOF, "", "", "EOF"},
 		{plain, io.ErrUnexpectedEOF, "", "", "unexpected EOF; if it goes on, see whether the port wants kafka.tls_enabled or kafka.sasl"},
 		{named, kafkago.NotLeaderForPartition, "", "", kafkago.NotLeaderForPartition.Error()},
@@ -73,6 +78,32 @@ func TestExplain(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), password) {
 			t.Errorf("the error has the password: %v", err)
+		}
+	}
+}
+
+// TestClientCertificateIsWanted: a cluster that wants one refuses whoever has none,
+// at the first answer in TLS 1.3.
+func TestClientCertificateIsWanted(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	root := certificatetest.Authority(t, end)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames), kfake.TLS(&tls.Config{
+			Certificates: []tls.Certificate{root.Issue(t, "127.0.0.1", end).TLS()},
+			ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(), MinVersion: version, MaxVersion: version,
+		}))
+		c := newClient(t, Options{Brokers: cluster.ListenAddrs(), TLS: &tls.Config{RootCAs: root.Pool()}})
+		_, asked := c.Offsets(t.Context(), "g", frames)
+		conn, joined := c.dialer().DialContext(t.Context(), "tcp", cluster.ListenAddrs()[0])
+		if joined == nil {
+			_, joined = conn.ReadPartitions(frames)
+			_ = conn.Close()
+		}
+		for what, err := range map[string]error{"a request": asked, "a member's connection": c.explain(joined, frames, "g")} {
+			var refused *refusal.Error
+			if !errors.As(err, &refused) || refused.Reason != "tls" || refused.Scope != "" {
+				t.Errorf("%s, %s: %v is no refusal of the connection", tls.VersionName(version), what, err)
+			}
 		}
 	}
 }

@@ -139,17 +139,11 @@ func (c *Client) Ping(ctx context.Context) error {
 }
 
 // Ready returns an error if the database cannot be reached at present, or has
-// last refused to read or write one of the collections.
+// within the last minute refused to read or write one of the collections, and not
+// done it since.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.Ping(ctx); err != nil {
 		return err
 	}
-	c.troubles.mu.Lock()
-	defer c.troubles.mu.Unlock()
-	for _, collection := range []string{frames, losses, sensors, places} {
-		if err := c.troubles.refused[collection]; err != nil {
-			return fmt.Errorf("mongo: %w", err)
-		}
-	}
-	return nil
+	return c.troubles.ready()
 }

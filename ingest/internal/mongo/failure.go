@@ -67,8 +67,7 @@ func reason(err error) string {
 func isTLS(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var alert tls.AlertError
-	return errors.As(err, &certificate) || errors.As(err, &plain) || errors.As(err, &alert)
+	return errors.As(err, &certificate) || errors.As(err, &plain) || refusal.Alert(err) != nil
 }
 
 // isClosed reports whether the server ended the connection, as one that wants
@@ -174,15 +173,26 @@ type troubles struct {
 	away     atomic.Bool // a server was not there when last looked for
 
 	mu      sync.Mutex
-	cleared error            // for which the driver last gave up its connections
-	refused map[string]error // by scope
-	next    time.Time        // when the connection may be tried that was refused
+	cleared error              // for which the driver last gave up its connections
+	refused map[string]refused // by scope
+	next    time.Time          // when the connection may be tried that was refused
 	pause   *backoff.ExponentialBackOff
 }
 
+// refused is a refusal that is not known to be over.
+type refused struct {
+	err  error
+	last time.Time // that it was met
+}
+
+// forgotten is how long after it was last met the refusal of a collection counts.
+// Whoever meets one tries again within 15 s, unless the work has gone to another
+// process.
+const forgotten = time.Minute
+
 // A refused connection is tried again after this time, then less and less often.
 const (
-	refusedMin = 500 * time.Millisecond
+	refusedMin = time.Second
 	refusedMax = 10 * time.Second
 )
 
@@ -191,7 +201,7 @@ func newTroubles(o *Options) *troubles {
 	pause.InitialInterval, pause.MaxInterval = refusedMin, refusedMax
 	return &troubles{
 		log: o.Logger, refusals: refusal.NewLog("mongodb", o.Logger, nil), count: o.Failed,
-		refused: make(map[string]error), pause: pause,
+		refused: make(map[string]refused), pause: pause,
 	}
 }
 
@@ -201,12 +211,28 @@ func newTroubles(o *Options) *troubles {
 func (t *troubles) admit() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	refused := t.refused[""]
-	if now := time.Now(); refused == nil || !now.Before(t.next) {
-		t.next = now.Add(t.pause.NextBackOff())
+	refused, ok := t.refused[""]
+	if !ok {
 		return nil
 	}
-	return fmt.Errorf("mongo: %w", refused)
+	now := time.Now()
+	if now.Before(t.next) {
+		return fmt.Errorf("mongo: %w", refused.err)
+	}
+	t.next = now.Add(t.pause.NextBackOff())
+	return nil
+}
+
+// ready returns why one of the collections is refused at present, nil if none is.
+func (t *troubles) ready() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, collection := range []string{frames, losses, sensors, places} {
+		if refused, ok := t.refused[collection]; ok && time.Since(refused.last) < forgotten {
+			return fmt.Errorf("mongo: %w", refused.err)
+		}
+	}
+	return nil
 }
 
 // poolEvent is told what the driver does with its connections.
@@ -244,8 +270,15 @@ func (c *Client) failed(scope string, err error) error {
 	t.count(reason(err))
 	if r := (*refusal.Error)(nil); errors.As(err, &r) {
 		t.refusals.Refused(r)
+		of := r.Scope
+		if r.Reason == "unauthorized" {
+			of = scope // without a user too, whom the server lets in, and ping
+		}
 		t.mu.Lock()
-		t.refused[r.Scope] = err
+		if _, ok := t.refused[""]; of == "" && !ok {
+			t.next = time.Now().Add(t.pause.NextBackOff())
+		}
+		t.refused[of] = refused{err, time.Now()}
 		t.mu.Unlock()
 	}
 	if scope == "" {
@@ -260,7 +293,7 @@ func (c *Client) served(scope string) {
 	c.troubles.mu.Lock()
 	defer c.troubles.mu.Unlock()
 	delete(c.troubles.refused, scope)
-	if c.troubles.refused[""] != nil {
+	if _, ok := c.troubles.refused[""]; ok {
 		delete(c.troubles.refused, "")
 		c.troubles.pause.Reset()
 	}

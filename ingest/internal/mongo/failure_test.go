@@ -69,6 +69,8 @@ func TestFailed(t *testing.T) {
 		{"no primary", "m-1", selection(), "no_server", "none", []string{"m-1: no server takes writes"}},
 		{"wants TLS", "m-1", selection(io.EOF), "connection", "none", []string{"whether the server wants tls=true in mongo.uri"}},
 		{"another authority", "m-1/?tls=true", selection(unknown), "tls", "", []string{"MongoDB at m-1 has a certificate that is not trusted", "tlsCAFile"}},
+		{"wants a certificate", "m-1/?tls=true", selection(&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}), "tls", "",
+			[]string{"refuses the TLS handshake", "certificate required", "tlsCertificateKeyFile"}},
 		{"has no TLS", "m-1/?tls=true", selection(tls.RecordHeaderError{Msg: "no TLS"}), "tls", "", []string{"refuses the TLS handshake"}},
 		{"wrong password", "ingest:" + password + "@m-1", wire.Error{Code: 18, Name: "AuthenticationFailed", Message: "no"}, "authentication_failed", "",
 			[]string{`MongoDB at m-1 does not let user "ingest" in: a wrong password, or no such user`, "mongo.uri_file", "deploy/mongodb/README.md"}},
@@ -128,6 +130,11 @@ func (poolCleared) Retryable() bool { return true }
 func TestRefusedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, _ := newFailing(t, "mongodb://ingest:p@m-1")
+		for range 1000 { // what is served does not lengthen the pauses
+			if err := c.troubles.admit(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		tried := 0
 		minute := func() (tries int) {
 			before := tried
@@ -152,6 +159,50 @@ func TestRefusedConnection(t *testing.T) {
 			if err := c.troubles.admit(); err != nil {
 				t.Errorf("after it is over: %v", err)
 			}
+		}
+		_ = c.failed("iot_frames", wire.Error{Code: 18})
+		if err := c.troubles.admit(); err == nil {
+			t.Error("a connection that was refused is tried again at once")
+		}
+		<-time.After(2 * refusedMin)
+		if err := c.troubles.admit(); err != nil {
+			t.Errorf("%v after the first refusal in a while: %v", 2*refusedMin, err)
+		}
+	})
+}
+
+// TestRefusedCollection: a collection that is refused is said until it is served, or
+// nobody of this process asks for it any more.
+func TestRefusedCollection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, _ := newFailing(t, "mongodb://ingest:p@m-1")
+		expect := func(want bool) {
+			t.Helper()
+			if err := c.troubles.ready(); (err == nil) != want {
+				t.Errorf("ready: %v, want %v", err, want)
+			}
+		}
+		expect(true)
+		_ = c.failed(losses, wire.Error{Code: 13})
+		expect(false)
+		c.served(frames)
+		expect(false)
+		c.served(losses)
+		expect(true)
+		for range 10 {
+			_ = c.failed(losses, wire.Error{Code: 13})
+			<-time.After(forgotten / 2)
+			expect(false)
+		}
+		<-time.After(forgotten)
+		expect(true)
+
+		c, _, _ = newFailing(t, "mongodb://m-1")
+		_ = c.failed(frames, wire.Error{Code: 13})
+		c.served("") // a ping takes no user
+		expect(false)
+		if err := c.troubles.admit(); err != nil {
+			t.Errorf("the connection is refused with a collection: %v", err)
 		}
 	})
 }

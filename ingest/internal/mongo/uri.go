@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -24,12 +25,38 @@ func clientOptions(o *Options) (*options.ClientOptions, error) {
 		}
 		return nil, errors.New("mongo: connection string: " + withoutSecrets(err.Error(), o.URI))
 	}
+	renewable(c, o.URI)
 	concern := writeconcern.Majority()
 	if asked := c.WriteConcern; asked != nil && asked.Journal != nil && *asked.Journal {
 		concern.Journal = asked.Journal
 	}
 	return c.SetAppName("telltale-ingest").SetTimeout(operationTimeout).SetMonitor(o.Monitor).
 		SetWriteConcern(concern).SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()), nil
+}
+
+// renewable has a client's certificate that the connection string names read anew
+// for each connection; the driver reads it once.
+func renewable(c *options.ClientOptions, uri string) {
+	if c.TLSConfig == nil || len(c.TLSConfig.Certificates) == 0 {
+		return
+	}
+	files := "mongodb://localhost/?tls=true"
+	_, query, _ := strings.Cut(uri, "?")
+	for option := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		key, _, _ := strings.Cut(strings.ToLower(option), "=")
+		switch key {
+		case "tlscertificatekeyfile", "sslclientcertificatekeyfile", "tlscertificatekeyfilepassword", "sslclientcertificatekeypassword", "tlscertificatefile", "tlsprivatekeyfile":
+			files += "&" + option
+		}
+	}
+	c.TLSConfig.Certificates = nil
+	c.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		read := options.Client().ApplyURI(files)
+		if err := read.Validate(); err != nil {
+			return nil, errors.New("client certificate: " + withoutSecrets(err.Error(), files))
+		}
+		return &read.TLSConfig.Certificates[0], nil
+	}
 }
 
 // isAway reports whether it was DNS that did not answer as it should, which may

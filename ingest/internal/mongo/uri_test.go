@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +29,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/telltale-iot/telltale/ingest/internal/sink"
+	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -264,6 +268,57 @@ func resolve(t *testing.T, answer func(dnsmessage.Question) dnsmessage.ResourceB
 
 // selfSigned returns a certificate of 127.0.0.1 that is its own authority, and
 // its key, in PEM.
+// TestRenewedCertificate: each connection is made with the certificate that is in
+// the file at that time. The server ends them all, so that the driver tries on.
+func TestRenewedCertificate(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	root := certificatetest.Authority(t, end)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{root.Issue(t, "127.0.0.1", end).TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown atomic.Pointer[x509.Certificate]
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if secured, ok := c.(*tls.Conn); ok && secured.HandshakeContext(t.Context()) == nil {
+				shown.Store(secured.ConnectionState().PeerCertificates[0])
+			}
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	dir := t.TempDir()
+	ca, pair := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem")
+	certificatetest.Write(t, ca, root.PEM())
+	first, second := root.Issue(t, "ingest", end), root.Issue(t, "ingest", end)
+	certificatetest.Write(t, pair, append(first.PEM(), first.KeyPEM(t)...))
+	o := Options{Database: "iot", URI: "mongodb://" + l.Addr().String() + "/?directConnection=true&heartbeatFrequencyMS=500&authMechanism=MONGODB-X509&tls=true&tlsCAFile=" + ca + "&tlsCertificateKeyFile=" + pair}
+	open(t, o)
+	for _, want := range []*certificatetest.Issued{first, second} {
+		certificatetest.Write(t, pair, append(want.PEM(), want.KeyPEM(t)...))
+		await.True(t, 20*time.Second, "the certificate in the file is shown", func() bool { return want.Equal(shown.Load()) })
+	}
+
+	c, err := clientOptions(&o)
+	if err != nil || c.Auth.Username != "CN=ingest" {
+		t.Fatalf("%+v, %v: want the certificate's subject for the user", c.Auth, err)
+	}
+	if err := os.Remove(pair); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.TLSConfig.GetClientCertificate(nil); err == nil || !strings.Contains(err.Error(), pair) {
+		t.Errorf("without the file: %v", err)
+	}
+}
+
 func selfSigned(t *testing.T) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -198,9 +198,12 @@ func (b *Broker) keep(ctx context.Context, name string, session func(ctx context
 			if b.refused(name, refused) {
 				b.options.Logger.Error("refused by a server; retrying", "server", "mqtt", "reason", refused.Reason, "error", refused)
 			}
-		} else if !away {
-			away = true
-			log.Warn("no connection to the mqtt broker; retrying", "broker", b.address, "error", err)
+		} else {
+			b.miss(name)
+			if !away {
+				away = true
+				log.Warn("no connection to the mqtt broker; retrying", "broker", b.address, "error", err)
+			}
 		}
 		t := time.NewTimer(pause.NextBackOff())
 		select {

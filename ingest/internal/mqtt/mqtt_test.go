@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -460,6 +461,7 @@ func TestRefusedOnce(t *testing.T) {
 	mqtttest.WaitFor(t, "the broker is away", func() bool {
 		return testutil.ToFloat64(b.metrics.failures.WithLabelValues("frames", "network")) > 0
 	})
+	mqtttest.WaitFor(t, "no refusal is told of a broker that is away", func() bool { return errors.Is(subscribers[0].Ready(t.Context()), errAway) })
 	mqtttest.Start(t, mqtttest.Options{Addr: addr, Rules: rules("secret")})
 	for _, s := range subscribers {
 		mqtttest.WaitFor(t, "connected", s.Connected)

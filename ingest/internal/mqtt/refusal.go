@@ -31,7 +31,6 @@ func (e *subscriptionError) Error() string {
 func (b *Broker) explain(err error, client string) error {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var op *net.OpError
 	var file *fs.PathError
 	var subscription *subscriptionError
 	broker := "the MQTT broker at " + b.address
@@ -46,9 +45,9 @@ func (b *Broker) explain(err error, client string) error {
 		return say("tls", broker+" has a certificate that is not trusted", "see mqtt.tls.ca_file and mqtt.tls.server_name, and the broker's certificate")
 	case errors.As(err, &plain):
 		return say("tls", broker+" does not answer in TLS", "see mqtt.url: tls:// wants a port that speaks TLS, usually 8883")
-	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
-		r.Err = op
-		return say("tls", broker+" and this client do not agree on TLS", "see mqtt.tls.cert_file: the broker may want a client's certificate, or one that it trusts and that has not expired")
+	case refusal.Alert(err) != nil:
+		r.Err = refusal.Alert(err)
+		return say("tls", broker+" and this client do not agree on TLS", "see mqtt.tls.cert_file: the broker may want a client's certificate, or one that it trusts and that has not expired; if it refuses all, its revocation list has ended")
 	case errors.As(err, &file):
 		return say("tls_files", "no TLS connection to "+broker, "see mqtt.tls")
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
@@ -81,6 +80,9 @@ func reason(err error) string {
 type refusals struct {
 	mu sync.Mutex
 	by map[string]*refusal.Error // by the client's name
+
+	// missed has the clients that have found no broker since.
+	missed map[string]bool
 }
 
 // refused notes a client's refusal, and reports whether no client met it before.
@@ -92,7 +94,18 @@ func (r *refusals) refused(client string, e *refusal.Error) (first bool) {
 		r.by = make(map[string]*refusal.Error)
 	}
 	r.by[client] = e
+	delete(r.missed, client)
 	return first
+}
+
+// miss notes that a client finds no broker, which neither refuses nor serves it.
+func (r *refusals) miss(client string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.missed == nil {
+		r.missed = make(map[string]bool)
+	}
+	r.missed[client] = true
 }
 
 // served notes that a client is served, and returns what no client is refused any
@@ -121,7 +134,7 @@ func (r *refusals) known(e *refusal.Error) bool {
 func (r *refusals) unready(client string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.by[client]; e != nil {
+	if e := r.by[client]; e != nil && !r.missed[client] {
 		return e
 	}
 	return errAway

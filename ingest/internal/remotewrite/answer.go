@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	serverrefusal "github.com/telltale-iot/telltale/ingest/internal/refusal"
 )
 
 // maxRetryAfter bounds the wait that a receiver may ask for.
@@ -131,10 +133,8 @@ func unanswered(err error) *failure {
 	var network net.Error
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var op *net.OpError
 	switch {
-	case errors.As(err, &certificate), errors.As(err, &plain),
-		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
+	case errors.As(err, &certificate), errors.As(err, &plain), serverrefusal.Alert(err) != nil:
 		f.reason = reasonTLS
 	case errors.As(err, &network) && network.Timeout():
 		f.reason = "timeout"
