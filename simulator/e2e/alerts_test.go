@@ -36,9 +36,6 @@ const (
 	wayAddr = "127.0.0.1:29466"
 )
 
-// wayAddr is where the tiny device has its broker, once there is a way to it.
-const wayAddr = "127.0.0.1:21884"
-
 // shortened are the bounds of alerts that are not durations, and what the test
 // has in their place: like the durations, a sixtieth, but more for what statuses
 // say, which are a minute old, and for windows.

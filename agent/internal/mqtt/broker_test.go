@@ -20,6 +20,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/door"
 )
 
 // patience bounds how long a test waits for what must come.
@@ -28,7 +29,7 @@ const patience = 30 * time.Second
 // broker is an in-process twin of the broker.
 type broker struct {
 	*mochi.Server
-	listener *listeners.TCP
+	door     *door.Door
 	messages chan packets.Packet // all that clients publish
 }
 
@@ -61,20 +62,31 @@ func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broke
 	t.Helper()
 	b := &broker{
 		Server:   mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)}),
-		listener: listeners.NewTCP(listeners.Config{ID: "test", Address: addr, TLSConfig: config}),
 		messages: make(chan packets.Packet, 1000),
 	}
 	must(t, b.AddHook(r, nil))
-	await.True(t, patience, "the broker listens at "+addr, func() bool { return b.AddListener(b.listener) == nil }) // another may have the port for a moment
+	await.True(t, patience, "the broker listens at "+addr, func() bool { // another may have the port for a moment
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			b.door = door.New(l)
+		}
+		return err == nil
+	})
+	var l net.Listener = b.door
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	must(t, b.AddListener(listeners.NewNet("test", l)))
 	must(t, b.Serve())
 	must(t, b.Subscribe("#", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { b.messages <- pk }))
 	t.Cleanup(func() { b.end(t) })
 	return b
 }
 
-// end closes the broker. It waits for its clients, and does not see one that
-// comes while it closes: those are stopped here until there are none.
+// end closes the broker. It waits for its clients, and does not see one that has not
+// said who it is: those are stopped here until there are none.
 func (b *broker) end(t *testing.T) {
+	b.door.Shut()
 	closed := make(chan error, 1)
 	go func() { closed <- b.Close() }()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -96,7 +108,7 @@ func (b *broker) end(t *testing.T) {
 
 var errEnd = errors.New("the test is at its end")
 
-func (b *broker) addr() string { return b.listener.Address() }
+func (b *broker) addr() string { return b.door.Addr().String() }
 
 // message waits for the next message on the topic, and passes over others.
 func (b *broker) message(t *testing.T, topic string) packets.Packet {

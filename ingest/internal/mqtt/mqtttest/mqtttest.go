@@ -16,12 +16,14 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/telltale-iot/telltale/internal/door"
 )
 
 // Broker is a running broker.
 type Broker struct {
 	*mochi.Server
-	door *door
+	door *door.Door
 	once sync.Once
 }
 
@@ -56,7 +58,7 @@ func Start(t testing.TB, o Options) *Broker {
 		l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", o.Addr)
 		return err == nil
 	})
-	b.door = &door{Listener: l}
+	b.door = door.New(l)
 	l = b.door
 	if o.TLS != nil {
 		l = tls.NewListener(l, o.TLS)
@@ -74,7 +76,7 @@ func Start(t testing.TB, o Options) *Broker {
 // Stop disconnects all clients and ends the broker. What it has kept is gone.
 func (b *Broker) Stop() {
 	b.once.Do(func() {
-		b.door.shut()
+		b.door.Shut()
 		_ = b.Close() // mochi reports nothing a test could act on
 	})
 }

@@ -1,13 +1,14 @@
-package mqtttest
+// Package door lets a test end mochi-mqtt's broker between two clients: it must not
+// end while it begins with one, which is a race in it.
+package door
 
 import (
 	"net"
 	"sync"
 )
 
-// door is a listener that can be shut between two clients: mochi must not end
-// while it begins with one, which is a race in it.
-type door struct {
+// Door is a listener that can be shut.
+type Door struct {
 	net.Listener
 	entering sync.WaitGroup // accepted, and not yet read from
 
@@ -15,7 +16,11 @@ type door struct {
 	closed bool
 }
 
-func (d *door) Accept() (net.Conn, error) {
+// New returns a Door in front of l.
+func New(l net.Listener) *Door { return &Door{Listener: l} }
+
+// Accept implements net.Listener. It fails once the door is shut.
+func (d *Door) Accept() (net.Conn, error) {
 	c, err := d.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -30,8 +35,8 @@ func (d *door) Accept() (net.Conn, error) {
 	return &entrant{Conn: c, entered: sync.OnceFunc(d.entering.Done)}, nil
 }
 
-// shut lets nobody in any more, and waits for those who are at the door.
-func (d *door) shut() {
+// Shut lets nobody in any more, and waits for those who are at the door.
+func (d *Door) Shut() {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
