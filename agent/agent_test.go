@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -27,6 +28,7 @@ import (
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/agent"
+	"github.com/telltale-iot/telltale/internal/door"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
 )
@@ -95,11 +97,18 @@ func startIngest(t *testing.T, addr string, r *record) *ingest {
 		server: mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)}),
 		status: make(chan string, 1000),
 	}
-	listener := listeners.NewTCP(listeners.Config{ID: "test", Address: addr})
 	must(t, in.server.AddHook(new(auth.AllowHook), nil))
-	eventually(t, "the broker listens at "+addr, func() bool { return in.server.AddListener(listener) == nil }) // another may have the port for a moment
+	var entrance *door.Door
+	eventually(t, "the broker listens at "+addr, func() bool { // another may have the port for a moment
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			entrance = door.New(l)
+		}
+		return err == nil
+	})
+	must(t, in.server.AddListener(listeners.NewNet("test", entrance)))
 	must(t, in.server.Serve())
-	in.addr = listener.Address()
+	in.addr = entrance.Addr().String()
 	batches := make(chan []byte, 1000)
 	must(t, in.server.Subscribe("telltale/v1/dev/frames", 1, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { batches <- pk.Payload }))
 	must(t, in.server.Subscribe("telltale/v1/dev/status", 2, func(_ *mochi.Client, _ packets.Subscription, pk packets.Packet) { in.status <- string(pk.Payload) }))
@@ -116,6 +125,7 @@ func startIngest(t *testing.T, addr string, r *record) *ingest {
 		}
 	})
 	in.stop = sync.OnceFunc(func() {
+		entrance.Shut()
 		_ = in.server.Close()
 		close(done)
 		running.Wait()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"regexp"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"periph.io/x/conn/v3/physic"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/door"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
@@ -76,11 +78,18 @@ func (b *fleetBroker) start() {
 		}
 	}
 	server := mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
-	listener := listeners.NewTCP(listeners.Config{ID: "fleet", Address: b.addr})
 	must(server.AddHook(b, nil))
-	await.True(b.t, time.Minute, "the broker listens at "+b.addr, func() bool { return server.AddListener(listener) == nil }) // another may have the port for a moment
+	var entrance *door.Door
+	await.True(b.t, time.Minute, "the broker listens at "+b.addr, func() bool { // another may have the port for a moment
+		l, err := net.Listen("tcp", b.addr)
+		if err == nil {
+			entrance = door.New(l)
+		}
+		return err == nil
+	})
+	must(server.AddListener(listeners.NewNet("fleet", entrance)))
 	must(server.Serve())
-	b.addr = listener.Address()
+	b.addr = entrance.Addr().String()
 	messages := make(chan packets.Packet, 100*fleetDevices)
 	must(server.Subscribe("telltale/v1/+/frames", 1, func(_ *mochi.Client, _ packets.Subscription, p packets.Packet) { messages <- p }))
 	done := make(chan struct{})
@@ -97,6 +106,7 @@ func (b *fleetBroker) start() {
 		}
 	})
 	b.stop = sync.OnceFunc(func() {
+		entrance.Shut()
 		_ = server.Close()
 		close(done)
 		running.Wait()
