@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -98,14 +97,7 @@ func startIngest(t *testing.T, addr string, r *record) *ingest {
 		status: make(chan string, 1000),
 	}
 	must(t, in.server.AddHook(new(auth.AllowHook), nil))
-	var entrance *door.Door
-	eventually(t, "the broker listens at "+addr, func() bool { // another may have the port for a moment
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			entrance = door.New(l)
-		}
-		return err == nil
-	})
+	entrance := door.Listen(t, addr)
 	must(t, in.server.AddListener(listeners.NewNet("test", entrance)))
 	must(t, in.server.Serve())
 	in.addr = entrance.Addr().String()

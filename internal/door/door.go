@@ -5,6 +5,10 @@ package door
 import (
 	"net"
 	"sync"
+	"testing"
+	"time"
+
+	"github.com/telltale-iot/telltale/internal/await"
 )
 
 // Door is a listener that can be shut.
@@ -16,8 +20,18 @@ type Door struct {
 	closed bool
 }
 
-// New returns a Door in front of l.
-func New(l net.Listener) *Door { return &Door{Listener: l} }
+// Listen returns a Door at a TCP address. It waits for a port that another has for a
+// moment, as one that was free before may be taken.
+func Listen(t testing.TB, addr string) *Door {
+	t.Helper()
+	d := &Door{}
+	await.True(t, time.Minute, "listening at "+addr, func() bool {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
+		d.Listener = l
+		return err == nil
+	})
+	return d
+}
 
 // Accept implements net.Listener. It fails once the door is shut.
 func (d *Door) Accept() (net.Conn, error) {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
 	"regexp"
 	"runtime"
@@ -79,14 +78,7 @@ func (b *fleetBroker) start() {
 	}
 	server := mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	must(server.AddHook(b, nil))
-	var entrance *door.Door
-	await.True(b.t, time.Minute, "the broker listens at "+b.addr, func() bool { // another may have the port for a moment
-		l, err := net.Listen("tcp", b.addr)
-		if err == nil {
-			entrance = door.New(l)
-		}
-		return err == nil
-	})
+	entrance := door.Listen(b.t, b.addr)
 	must(server.AddListener(listeners.NewNet("fleet", entrance)))
 	must(server.Serve())
 	b.addr = entrance.Addr().String()

@@ -65,13 +65,7 @@ func startBroker(t *testing.T, addr string, config *tls.Config, r *rules) *broke
 		messages: make(chan packets.Packet, 1000),
 	}
 	must(t, b.AddHook(r, nil))
-	await.True(t, patience, "the broker listens at "+addr, func() bool { // another may have the port for a moment
-		l, err := net.Listen("tcp", addr)
-		if err == nil {
-			b.door = door.New(l)
-		}
-		return err == nil
-	})
+	b.door = door.Listen(t, addr)
 	var l net.Listener = b.door
 	if config != nil {
 		l = tls.NewListener(l, config)

@@ -53,13 +53,8 @@ func Start(t testing.TB, o Options) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var l net.Listener
-	WaitFor(t, "the broker listens at "+o.Addr, func() bool { // another may have the port for a moment
-		l, err = new(net.ListenConfig).Listen(t.Context(), "tcp", o.Addr)
-		return err == nil
-	})
-	b.door = door.New(l)
-	l = b.door
+	b.door = door.Listen(t, o.Addr)
+	var l net.Listener = b.door
 	if o.TLS != nil {
 		l = tls.NewListener(l, o.TLS)
 	}
