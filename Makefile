@@ -104,7 +104,7 @@ secrets: ## certificates and passwords for deploy/compose, in deploy/compose/sec
 
 validate: ## deploy/compose without a Docker daemon, deploy/kubernetes without a cluster: pinned images, limits, rights, networks, secrets
 	deploy/local/install prometheus
-	cd deploy/validate && $(GO) test ./...
+	$(GO) -C deploy/validate test -count 1 ./...
 
 compose-test: ## deploy/compose on podman, as root: its services and a fleet, of which no reading may be missing; after make images
 	GO="$(GO)" deploy/compose/test/run
@@ -128,7 +128,7 @@ alerts: ## Prometheus' configuration, rules and alerts, by promtool
 dashboards: ## Grafana's dashboards, written and held to rules; PICTURES=1 runs the pipeline and draws what they show
 	$(GO) -C deploy/grafana/generate run . ../dashboards
 	$(GO) -C deploy/grafana/generate vet ./...
-	$(GO) -C deploy/grafana/generate test ./...
+	$(GO) -C deploy/grafana/generate test -count 1 ./...
 	$(if $(PICTURES),$(MAKE) dashboard-pictures)
 
 ANSWERS := $(CURDIR)/bin/dashboard-answers.json
