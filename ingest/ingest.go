@@ -60,6 +60,7 @@ type Ingest struct {
 	tasks    []task
 
 	consumerRetries *prometheus.CounterVec // group, reason
+	recordsExpired  *prometheus.CounterVec // group
 	producerRetries *prometheus.CounterVec // role, reason
 	topicRetries    *prometheus.CounterVec // reason
 	mongoFailures   *prometheus.CounterVec // reason
@@ -210,6 +211,8 @@ func (i *Ingest) topicsReady(context.Context) error {
 func (i *Ingest) consumer(name string, o kafka.ConsumerOptions, handle func(context.Context, *kafka.Assignment) error, others ...readiness) (task, error) {
 	o.Logger, o.SessionTimeout = i.log, i.options.Config.Kafka.SessionTimeout
 	o.Retried = func(reason string) { i.consumerRetries.WithLabelValues(o.Group, reason).Inc() }
+	expired := i.recordsExpired.WithLabelValues(o.Group) // from 0 on, so that the first is an increase
+	o.Expired = func(records int64) { expired.Add(float64(records)) }
 	consumer, err := i.kafka.NewConsumer(o)
 	if err != nil {
 		return task{}, err

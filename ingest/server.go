@@ -65,11 +65,14 @@ func (i *Ingest) registerProcess() error {
 }
 
 // registerRetries makes the counters of what the clients of Kafka and MongoDB try
-// again.
+// again, and of what they cannot have any more.
 func (i *Ingest) registerRetries() error {
 	i.consumerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "telltale_kafka_consumer_retries_total", Help: "Attempts to join a group, to fetch or to commit that failed and are made again, by reason.",
 	}, []string{"group", "reason"})
+	i.recordsExpired = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "telltale_kafka_records_expired_total", Help: "Records that Kafka had no more when the group was to read them.",
+	}, []string{"group"})
 	i.producerRetries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "telltale_kafka_producer_retries_total", Help: "Requests to Kafka, or partitions of them, that failed and are tried again, by reason. The bridge counts its own.",
 	}, []string{"role", "reason"})
@@ -79,7 +82,7 @@ func (i *Ingest) registerRetries() error {
 	i.mongoFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "telltale_mongo_failures_total", Help: "Operations on MongoDB, and attempts to reach its servers, that failed, by reason. What must be done is tried again.",
 	}, []string{"reason"})
-	for _, c := range []prometheus.Collector{i.consumerRetries, i.producerRetries, i.topicRetries, i.mongoFailures} {
+	for _, c := range []prometheus.Collector{i.consumerRetries, i.recordsExpired, i.producerRetries, i.topicRetries, i.mongoFailures} {
 		if err := i.options.Registry.Register(c); err != nil {
 			return err
 		}

@@ -41,6 +41,11 @@ type ConsumerOptions struct {
 	// from several goroutines at once.
 	Retried func(reason string)
 
+	// Expired, if not nil, is called with the number of records that Kafka had no
+	// more when the group was to read them. It may be called from several goroutines
+	// at once.
+	Expired func(records int64)
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -70,6 +75,9 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 	}
 	if o.Retried == nil {
 		o.Retried = func(string) {}
+	}
+	if o.Expired == nil {
+		o.Expired = func(int64) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -279,7 +287,8 @@ func (a *Assignment) Lag() int64 { return a.lag.Load() }
 
 // Fetch returns the next records, none if none came within MaxWait. They are
 // good until the next Fetch. It retries without end, with backoff and jitter;
-// the error is the context's cause.
+// the error is the context's cause. Where there is nothing at the offset any more,
+// it goes on with the first record there is.
 func (a *Assignment) Fetch(ctx context.Context) ([]Message, error) {
 	pause := newPause(DefaultBackoffMin)
 	for {
@@ -294,12 +303,6 @@ func (a *Assignment) Fetch(ctx context.Context) ([]Message, error) {
 			return nil, context.Cause(ctx)
 		}
 		a.consumer.failed(a.fetching(), err, "cannot fetch records; retrying", "partition", a.id)
-		if errors.Is(err, kafkago.OffsetOutOfRange) {
-			// Retention overtook the group, or the log was truncated: what is
-			// there is read from its start, and what was read is known again.
-			a.consumer.log.Warn("offset out of range; reading from the first", "partition", a.id, "offset", a.next)
-			a.next = kafkago.FirstOffset
-		}
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return nil, err
 		}
@@ -330,6 +333,9 @@ func (a *Assignment) fetch(ctx context.Context) ([]Message, error) {
 		return nil, fmt.Errorf("an answer of type %T", response)
 	}
 	a.buf = answer.buf
+	if errors.Is(answer.err, kafkago.OffsetOutOfRange) {
+		return nil, a.rewind(ctx, answer.err)
+	}
 	if answer.err != nil {
 		return nil, answer.err
 	}
@@ -341,6 +347,23 @@ func (a *Assignment) fetch(ctx context.Context) ([]Message, error) {
 	a.next = next
 	a.lag.Store(max(answer.highWatermark-next, 0))
 	return a.set.messages, nil
+}
+
+// rewind makes the next Fetch begin with the first record there is, and returns why.
+// What was read before is known again.
+func (a *Assignment) rewind(ctx context.Context, why error) error {
+	first, err := a.first(ctx)
+	if err != nil {
+		return err
+	}
+	if gone := first - a.next; gone > 0 {
+		a.consumer.options.Expired(gone)
+		a.consumer.log.Error("records had expired in kafka before they were read", "partition", a.id, "records", gone, "offset", a.next, "first", first)
+	} else {
+		a.consumer.log.Warn("the log was cut; reading it from the first record", "partition", a.id, "offset", a.next, "first", first)
+	}
+	a.next = first
+	return why
 }
 
 // first returns the offset of the first record there is.

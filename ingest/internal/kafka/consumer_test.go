@@ -274,20 +274,72 @@ func TestConsumerSeeks(t *testing.T) {
 	}
 }
 
-// TestConsumerOutOfRange: where the group would go on there is nothing any more.
+// TestConsumerOutOfRange: where the group would go on there is nothing any more. What
+// had expired is counted; a log that was cut is read again.
 func TestConsumerOutOfRange(t *testing.T) {
-	c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
-	send(t, c.ListenAddrs(), 0, 3)
-	got := newCollector()
-	gone := true
-	got.fetch = func(a *Assignment) {
-		if gone {
-			gone = false
-			a.SeekTo(1000)
-		}
+	for _, tt := range []struct {
+		name    string
+		next    int64
+		expired int64
+		want    []string
+	}{
+		{"expired", 1, 2, []string{"value-3"}},
+		{"cut", 1000, 0, []string{"value-3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(1, frames))
+			send(t, c.ListenAddrs(), 0, 3)
+			deleteRecords(t, c.ListenAddrs(), 3)
+			client := newClient(t, Options{Brokers: c.ListenAddrs()})
+			var expired atomic.Int64
+			retried := &counts{}
+			consumer, err := client.NewConsumer(ConsumerOptions{
+				Group: "g", Topic: frames, MaxWait: 10 * time.Millisecond, Retried: retried.add, Expired: func(n int64) { expired.Add(n) },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := newCollector()
+			gone := true
+			got.fetch = func(a *Assignment) {
+				if gone {
+					gone = false
+					a.SeekTo(tt.next)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- consumer.Run(ctx, got.handle) }()
+			got.until(t, "all that there is", func() bool { return len(got.values) == len(tt.want) })
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if values := slices.Sorted(maps.Keys(got.values)); !slices.Equal(values, tt.want) || expired.Load() != tt.expired || retried.all()["offset_out_of_range"] != 1 {
+				t.Errorf("read %v, %d expired, retried %v: want %v, %d, once", values, expired.Load(), retried.all(), tt.want, tt.expired)
+			}
+		})
 	}
-	startConsumer(t, c.ListenAddrs(), got.handle)
-	got.until(t, "all that there is", func() bool { return len(got.values) == 4 })
+}
+
+// deleteRecords has a cluster do what retention does: of frames' partition 0 it
+// takes away what is before an offset.
+func deleteRecords(t *testing.T, brokers []string, before int64) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	topic, partition := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
+	partition.Offset = before
+	topic.Topic, topic.Partitions = frames, append(topic.Partitions, partition)
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(t.Context(), client)
+	if err != nil || response.Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatalf("%+v, %v", response, err)
+	}
 }
 
 // TestConsumerMeetsACorruptBatch: what is before it is taken, and it is read

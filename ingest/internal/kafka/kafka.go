@@ -167,6 +167,7 @@ func Reason(err error) string {
 }
 
 var codeReasons = map[kafkago.Error]string{
+	kafkago.OffsetOutOfRange:             "offset_out_of_range",
 	kafkago.InvalidMessage:               "corrupt_message",
 	kafkago.UnknownTopicOrPartition:      "unknown_topic_or_partition",
 	kafkago.LeaderNotAvailable:           "leader_not_available",
