@@ -292,7 +292,10 @@ func TestAlerts(t *testing.T) {
 		look(t, "device-offline.md", "victim-1")
 		look(t, "sensor-silent.md", "victim-1")
 		host, port, _ := strings.Cut(mqttAddr, ":")
-		line := strings.NewReplacer("pi-1", "victim-1", "broker.example", host+" -p "+port).Replace(command(t, "device-offline.md", "mosquitto_sub "))
+		line := strings.NewReplacer("pi-1", "victim-1",
+			// The broker here has no TLS; TestRights has what this user may do.
+			"broker.example -p 8884 --cafile ca.crt --cert telltale-operator.crt --key telltale-operator.key", host+" -p "+port,
+		).Replace(command(t, "device-offline.md", "mosquitto_sub "))
 		if said := carryOut(t, line); !strings.Contains(said, `"state":"offline","reason":"connection_lost"`) {
 			t.Errorf("the status is %s", said)
 		}
