@@ -143,7 +143,7 @@ integration: build ## on real Mosquitto, Kafka, Prometheus and a MongoDB server
 	$(GO) test -tags integration -count 1 -timeout 20m -v -run 'TestDisk' ./agent
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./ingest/internal/mongo
 	$(GO) test -tags integration -count 1 -timeout 20m -v ./deploy/pki ./deploy/kafka
-	$(GO) test -tags integration -count 1 -timeout 50m -v ./simulator/e2e
+	$(GO) test -tags integration -count 1 -timeout 65m -v ./simulator/e2e
 
 HIL := $(GO) test -tags hil -count 1 -timeout 20m -p 1 -v ./simulator/disk/... ./simulator/hil/...
 
