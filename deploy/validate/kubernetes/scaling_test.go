@@ -159,30 +159,29 @@ func TestScaling(t *testing.T) {
 	}
 	brokers := configMap(t, o, "telltale-servers").Data["TELLTALE_KAFKA_BROKERS"]
 	known, parameters := names(t), kedaParameters(t)
-	var groups, authentications, given []string
-	for _, data := range o.Scaling {
-		var s scaled
-		if err := json.Unmarshal(data, &s); err != nil {
+	all := make([]scaled, len(o.Scaling))
+	for i, data := range o.Scaling {
+		if err := json.Unmarshal(data, &all[i]); err != nil {
 			t.Fatal(err)
 		}
-		if s.Kind == "TriggerAuthentication" {
-			authentications = append(authentications, s.Metadata.Name)
-			for _, ref := range s.Spec.SecretTargetRef {
-				if !strings.Contains(parameters[ref.Parameter], "authParams") {
-					t.Errorf("KEDA takes no %q from a TriggerAuthentication", ref.Parameter)
-				}
-				given = append(given, ref.Parameter)
-				if !hasSecret(o, ref.Name, ref.Key) {
-					t.Errorf("there is no secret %s with %s", ref.Name, ref.Key)
-				}
+	}
+	var groups, authentications, given []string
+	for _, s := range all {
+		if s.Kind != "TriggerAuthentication" {
+			continue
+		}
+		authentications = append(authentications, s.Metadata.Name)
+		for _, ref := range s.Spec.SecretTargetRef {
+			if !strings.Contains(parameters[ref.Parameter], "authParams") {
+				t.Errorf("KEDA takes no %q from a TriggerAuthentication", ref.Parameter)
+			}
+			given = append(given, ref.Parameter)
+			if !hasSecret(o, ref.Name, ref.Key) {
+				t.Errorf("there is no secret %s with %s", ref.Name, ref.Key)
 			}
 		}
 	}
-	for _, data := range o.Scaling {
-		var s scaled
-		if err := json.Unmarshal(data, &s); err != nil {
-			t.Fatal(err)
-		}
+	for _, s := range all {
 		if s.Kind != "ScaledObject" {
 			continue
 		}
