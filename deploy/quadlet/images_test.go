@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
-	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
+	"github.com/telltale-iot/telltale/internal/capture"
 )
 
 // registry is a registry of images on the loopback.
@@ -35,7 +35,7 @@ log: {level: error}
 storage: {filesystem: {rootdirectory: %s/registry}}
 http: {addr: %s}
 `, r.work, r.addr), 0o600))
-	log := &hiltest.Log{}
+	log := &capture.Output{}
 	ctx, cancel := context.WithCancel(context.Background())
 	server := exec.CommandContext(ctx, "docker-registry", "serve", config)
 	server.Stdout, server.Stderr = log, log

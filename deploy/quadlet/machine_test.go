@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
@@ -36,7 +37,7 @@ const (
 // machine is a Debian with podman and systemd in QEMU. Its I2C bus is a USB adapter.
 type machine struct {
 	*testing.T
-	console *hiltest.Log
+	console *capture.Output
 	ended   <-chan struct{} // closed when QEMU has
 	ssh     []string
 	slow    bool // the processor is emulated
@@ -63,7 +64,7 @@ func startMachine(t *testing.T, bus *i2csim.Bus) *machine {
 		{[]string{"-accel", "tcg", "-smp", "1"}, bootLimit},
 	} {
 		began := time.Now()
-		m := &machine{T: t, console: &hiltest.Log{}, slow: accelerator.limit == bootLimit}
+		m := &machine{T: t, console: &capture.Output{}, slow: accelerator.limit == bootLimit}
 		stop := m.boot(accelerator.args, string(public), key, bus)
 		err := m.reach(accelerator.limit)
 		if err == nil {

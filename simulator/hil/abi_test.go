@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/telemetry"
-	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 )
 
 // arm1176 runs a program on the emulated processor of a Raspberry Pi Zero or 1,
@@ -58,7 +58,7 @@ sensors: [{id: pi-zero, name: Zero, place_id: shed, interval: 1s, chips: [{drive
 	}
 	journal := filepath.Join(dir, "journal")
 	sampling := arm1176(t, emulated, config, journal)
-	var log hiltest.Log
+	var log capture.Output
 	sampling.Stderr = &log
 	if err := sampling.Start(); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
@@ -250,7 +251,7 @@ func (b *bench) readByAgent(ctx context.Context) error {
 	}
 	stdout, written := io.Pipe()
 	defer stdout.Close()
-	var stderr hiltest.Log
+	var stderr capture.Output
 	process, err := b.vm.Start(ctx, hil.Command{Args: []string{reread, config}, Stdout: written, Stderr: &stderr})
 	if err != nil {
 		return err

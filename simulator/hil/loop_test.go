@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
@@ -113,7 +114,7 @@ type loop struct {
 	pipeline *pipeline.Pipeline
 	episodes []episode
 	began    time.Time
-	log      hiltest.Log // of the agent
+	log      capture.Output // of the agent
 }
 
 // progress says what was done, and how long after the machine's start.
@@ -195,7 +196,7 @@ func (l *loop) config() string {
 // run runs the agent's program to its end.
 func (l *loop) run(args ...string) (stdout, stderr string, exit hil.Exit) {
 	l.Helper()
-	var out, err hiltest.Log
+	var out, err capture.Output
 	exit, failed := l.vm.Run(l.ctx, hil.Command{Args: append([]string{program}, args...), Stdout: &out, Stderr: &err})
 	l.no(failed)
 	return out.String(), err.String(), exit

@@ -11,6 +11,7 @@ import (
 
 	"periph.io/x/conn/v3/physic"
 
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
@@ -53,7 +54,7 @@ func TestPeriphBus(t *testing.T) {
 		Fault   string
 	}
 	read := func(args ...string) (of [2]reading) {
-		var out, errs hiltest.Log
+		var out, errs capture.Output
 		if _, err := vm.Run(ctx, hil.Command{Args: args, Stdout: &out, Stderr: &errs}); err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
@@ -321,7 +322,7 @@ func (g *guestPi) run(ctx context.Context, args ...string) (string, string, erro
 		defer g.mu.Unlock()
 		return "", "", g.agents[args[3]].Signal(ctx, signal)
 	}
-	var out, errs hiltest.Log
+	var out, errs capture.Output
 	p, err := g.vm.Start(ctx, hil.Command{Args: args, Stdout: &out, Stderr: &errs})
 	if err != nil {
 		return "", "", err

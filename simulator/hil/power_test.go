@@ -17,6 +17,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/telemetry"
 	"github.com/telltale-iot/telltale/simulator/disk"
 	"github.com/telltale-iot/telltale/simulator/hil"
@@ -72,12 +73,12 @@ func programs(t *testing.T) map[string]string {
 // guest is a machine with the disk mounted.
 type guest struct {
 	*hil.VM
-	stderr *hiltest.Log
+	stderr *capture.Output
 }
 
 func boot(t *testing.T, files map[string]string, drive string) *guest {
 	t.Helper()
-	log := &hiltest.Log{}
+	log := &capture.Output{}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the programs in the guest said:\n%s", log)

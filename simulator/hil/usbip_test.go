@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 )
@@ -120,7 +121,7 @@ func startBus(t *testing.T) string {
 	if err := os.WriteFile(file, []byte(scenarioOnUSB), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := &hiltest.Log{}
+	out := &capture.Output{}
 	bus := exec.CommandContext(t.Context(), "../../bin/telltale-simulator", "bus", "--config", file, "--listen", "127.0.0.1:0")
 	bus.Stdout, bus.Stderr = out, out
 	bus.Cancel = func() error { return bus.Process.Signal(os.Interrupt) }
@@ -149,7 +150,7 @@ func startBus(t *testing.T) string {
 // runIn runs a program in the guest and returns what it writes.
 func runIn(ctx context.Context, t *testing.T, vm *hil.VM, args ...string) string {
 	t.Helper()
-	var out, errOut hiltest.Log
+	var out, errOut capture.Output
 	exit, err := vm.Run(ctx, hil.Command{Args: args, Stdout: &out, Stderr: &errOut})
 	if err != nil || exit.Code != 0 {
 		t.Fatalf("%v: %+v, %v\n%s%s", args, exit, err, &out, &errOut)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/simulator/hil"
 	"github.com/telltale-iot/telltale/simulator/hil/hiltest"
 	"github.com/telltale-iot/telltale/simulator/i2csim"
@@ -72,7 +73,7 @@ func TestGuest(t *testing.T) {
 	if err := vm.Unmount(ctx, "/mnt"); err != nil {
 		t.Error(err)
 	}
-	if _, err := vm.Run(ctx, hil.Command{Args: []string{"/nothing"}, Stdout: &hiltest.Log{}}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := vm.Run(ctx, hil.Command{Args: []string{"/nothing"}, Stdout: &capture.Output{}}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a program that is not there: %v, want one that is fs.ErrNotExist", err)
 	}
 	if err := vm.PowerOff(ctx); err != nil {

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,6 +23,7 @@ import (
 	"github.com/telltale-iot/telltale/ingest/internal/kafka/kafkatest"
 	"github.com/telltale-iot/telltale/ingest/internal/refusal"
 	"github.com/telltale-iot/telltale/internal/await"
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/internal/certificate/certificatetest"
 )
 
@@ -113,7 +113,7 @@ func TestClientCertificateIsWanted(t *testing.T) {
 func TestRefusedOnce(t *testing.T) {
 	const partitions = 4
 	cluster := kafkatest.Start(t, kfake.NumBrokers(1), kfake.SeedTopics(partitions, frames))
-	var log lockedBuffer
+	var log capture.Output
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	client := newClient(t, Options{Brokers: cluster.ListenAddrs(), Logger: logger})
 	consumer, err := client.NewConsumer(ConsumerOptions{Group: "g", Topic: frames, Logger: logger})
@@ -199,22 +199,4 @@ func TestTopicsRefused(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-}
-
-// lockedBuffer is a log of several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -2,15 +2,14 @@
 package hiltest
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/telltale-iot/telltale/internal/capture"
 	"github.com/telltale-iot/telltale/simulator/hil"
 )
 
@@ -22,7 +21,7 @@ const bootLimit = 2 * time.Minute
 func Start(t *testing.T, o hil.Options) *hil.VM {
 	t.Helper()
 	o.Kernels = Cache(t)
-	console := &Log{}
+	console := &capture.Output{}
 	o.Console = console
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -53,26 +52,6 @@ func Cache(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return filepath.Join(home, ".cache", "telltale")
-}
-
-// Log is a text that several write to, safe for concurrent use.
-type Log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write appends to the log.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// String returns what was written so far.
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // Ext4 makes an image of an empty ext4 of so many bytes, and returns its name.
