@@ -31,7 +31,7 @@ func startRegistry(t *testing.T) *registry {
 	r := &registry{T: t, addr: net.JoinHostPort("127.0.0.1", freePort(t)), work: t.TempDir()}
 	config := filepath.Join(r.work, "registry.yml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
-log: {level: error}
+log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %s/registry}}
 http: {addr: %s}
 `, r.work, r.addr), 0o600))

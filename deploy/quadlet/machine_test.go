@@ -72,6 +72,7 @@ func startMachine(t *testing.T, bus *i2csim.Bus) *machine {
 			t.Cleanup(func() {
 				if t.Failed() {
 					t.Logf("console:\n%s", m.console)
+					m.journal()
 				}
 				stop()
 			})
@@ -171,6 +172,15 @@ func (m *machine) run(format string, args ...any) string {
 		m.Fatalf("%s: %v\n%s", command, err, out)
 	}
 	return out
+}
+
+// journal logs what the agent and its unit have said last, after the test.
+func (m *machine) journal() {
+	m.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := m.try(ctx, "journalctl -o short-iso -n 30 -u telltale-agent")
+	m.Logf("journal: %v\n%s", err, out)
 }
 
 // write writes a file.
